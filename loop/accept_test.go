@@ -13,8 +13,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// TestEachLoopKnowsItsListener holds where gnet keeps it.
-func TestEachLoopKnowsItsListener(t *testing.T) {
+// listenerOf must find the listener of each loop in gnet's structs.
+func TestListenerOfEachLoopIsFound(t *testing.T) {
 	s := newServer(t, nil)
 	seen := make(map[int]bool)
 	s.onAll(func(w *worker, _ time.Time) {
@@ -28,14 +28,14 @@ func TestEachLoopKnowsItsListener(t *testing.T) {
 	})
 }
 
-// A waiter is a client whose connection waited at the listener.
+// A waiter is a client whose connection is in the listener's queue.
 type waiter struct {
 	t testing.TB
 	net.Conn
 }
 
-// dialWaiting dials on the only loop, so that nothing is accepted. When all
-// clients wait at the listener it calls do, on that loop.
+// dialWaiting connects clients from the only loop, so that no connection is
+// accepted. When all are in the listener's queue it calls do, on that loop.
 func dialWaiting(t testing.TB, s *Server, clients int, do func(*worker, []waiter)) (all []waiter) {
 	t.Helper()
 	s.on(0, func(w *worker, _ time.Time) {
@@ -61,7 +61,8 @@ func dialWaiting(t testing.TB, s *Server, clients int, do func(*worker, []waiter
 	return all
 }
 
-// awaitOnLoop is testkit.Await for an event loop, on which no test may end.
+// awaitOnLoop is testkit.Await for an event loop, on which a test must not call
+// Fatal.
 func awaitOnLoop(t testing.TB, what string, is func() bool) {
 	for until := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
@@ -77,7 +78,8 @@ func (c waiter) reset() {
 	c.Close()
 }
 
-// ask sends a handshake and returns the status of the answer, "" without one.
+// ask sends a handshake and returns the status of the answer, "" if the
+// connection ends without one.
 func (c waiter) ask() (status string) {
 	fmt.Fprint(c, "GET "+enginePoll+" HTTP/1.1\r\nHost: a\r\n\r\n")
 	return c.status()
@@ -95,9 +97,9 @@ func (c waiter) status() string {
 // oneLoop is a configuration with one event loop.
 func oneLoop(c *Config) { c.Loops = 1 }
 
-// TestABurstOfClientsIsAcceptedInOneTurn: as many as a batch has. The rest
-// comes by itself.
-func TestABurstOfClientsIsAcceptedInOneTurn(t *testing.T) {
+// More clients connect than a batch has while the only loop is busy. A turn
+// must accept one batch; the rest must be accepted in later turns.
+func TestBurstOfConnectionsIsAcceptedInBatches(t *testing.T) {
 	s := newServer(t, oneLoop)
 	all := dialWaiting(t, s, acceptBatch+8, func(w *worker, _ []waiter) {
 		w.acceptMore()
@@ -107,14 +109,14 @@ func TestABurstOfClientsIsAcceptedInOneTurn(t *testing.T) {
 	})
 	for i, c := range all {
 		if got := c.ask(); got != "200" {
-			t.Fatalf("client %d: status %q", i, got)
+			t.Fatalf("client %d: status %q, want 200", i, got)
 		}
 	}
 }
 
-// TestABurstIsAcceptedUpToTheLimits: what is beyond MaxConnections is refused
-// in the same turn.
-func TestABurstIsAcceptedUpToTheLimits(t *testing.T) {
+// More clients than MaxConnections connect at once. Those beyond the limit must
+// be refused with 503 in the same turn.
+func TestBurstOfConnectionsBeyondTheLimitIsRefused(t *testing.T) {
 	const most, clients = 5, 12
 	s := newServer(t, func(c *Config) { c.Loops, c.MaxConnections = 1, most })
 	all := dialWaiting(t, s, clients, func(w *worker, _ []waiter) {
@@ -133,9 +135,9 @@ func TestABurstIsAcceptedUpToTheLimits(t *testing.T) {
 	}
 }
 
-// TestABurstWithResets: a connection that was reset while it waited takes no
-// place, and the others are served.
-func TestABurstWithResets(t *testing.T) {
+// Half of the connections are reset in the listener's queue. They must not be
+// counted, and the others must be served.
+func TestBurstOfConnectionsWithResets(t *testing.T) {
 	const clients = acceptBatch
 	s := newServer(t, func(c *Config) { c.Loops, c.MaxConnections, c.MaxPerAddress = 1, clients, clients })
 	all := dialWaiting(t, s, clients, func(w *worker, all []waiter) {
@@ -144,23 +146,23 @@ func TestABurstWithResets(t *testing.T) {
 		}
 		w.acceptMore()
 	})
-	testkit.Await(t, "the places of the others", func() bool { return s.conns.Load() == clients/2 })
+	testkit.Await(t, "the other connections to be counted", func() bool { return s.conns.Load() == clients/2 })
 	for i := 1; i < clients; i += 2 {
 		if got := all[i].ask(); got != "200" {
-			t.Errorf("client %d: status %q", i, got)
+			t.Errorf("client %d: status %q, want 200", i, got)
 		}
 	}
 	all = append(all, dialWaiting(t, s, clients/2, func(*worker, []waiter) {})...)
 	for i, c := range all[clients:] {
 		if got := c.ask(); got != "200" {
-			t.Errorf("client %d, for whom there is a place: status %q", clients+i, got)
+			t.Errorf("client %d, within the limit: status %q, want 200", clients+i, got)
 		}
 	}
 }
 
-// TestAPanicInABurstEndsThatConnectionOnly: it takes no place, and the loop
-// accepts bursts as before.
-func TestAPanicInABurstEndsThatConnectionOnly(t *testing.T) {
+// Accepting a connection panics. It must be closed and not be counted, and the
+// loop must accept the next connections.
+func TestPanicDuringAcceptEndsThatConnectionOnly(t *testing.T) {
 	const clients = 3
 	s := newServer(t, oneLoop)
 	broken := dialWaiting(t, s, clients, func(w *worker, _ []waiter) {
@@ -185,14 +187,14 @@ func TestAPanicInABurstEndsThatConnectionOnly(t *testing.T) {
 	})
 	for i, c := range all {
 		if got := c.ask(); got != "200" {
-			t.Errorf("client %d after the panic: status %q", i, got)
+			t.Errorf("client %d after the panic: status %q, want 200", i, got)
 		}
 	}
 }
 
-// TestOnlyGnetsConnectionsBringOthers: a loop that registers many connections
-// in one turn, of another process, does not accept a batch with each.
-func TestOnlyGnetsConnectionsBringOthers(t *testing.T) {
+// Registering a connection of another process must not accept a batch of
+// connections, because a loop registers many in one turn.
+func TestRegisterAcceptsNoOtherConnections(t *testing.T) {
 	s := newServer(t, oneLoop)
 	all := dialWaiting(t, s, 4, func(w *worker, _ []waiter) {
 		fd, peer := (&backlog{fd: listenerOf(w.loop)}).accept()
@@ -200,20 +202,19 @@ func TestOnlyGnetsConnectionsBringOthers(t *testing.T) {
 			t.Error("no connection to register")
 		}
 		if n := s.conns.Load(); n != 1 {
-			t.Errorf("%d connections after one was registered", n)
+			t.Errorf("%d connections after one was registered, want 1", n)
 		}
 	})
 	for i, c := range all {
 		if got := c.ask(); got != "200" {
-			t.Errorf("client %d: status %q", i, got)
+			t.Errorf("client %d: status %q, want 200", i, got)
 		}
 	}
 }
 
-// TestABurstIsHandedOver: of the clients in a burst some are accepted before a
-// hand-over, and some wait at the listener during it. The next process serves
-// all of them.
-func TestABurstIsHandedOver(t *testing.T) {
+// Some connections are accepted before a hand-over, and some are in the
+// listener's queue during it. The next process must serve all of them.
+func TestBurstOfConnectionsIsHandedOver(t *testing.T) {
 	const before, during = acceptBatch, acceptBatch + 8
 	from, to := newServer(t, oneLoop), newServer(t, nil)
 	all := dialWaiting(t, from, before, func(w *worker, _ []waiter) { w.acceptMore() })
@@ -236,7 +237,7 @@ func TestABurstIsHandedOver(t *testing.T) {
 	takeWith(t, f, loops, to, to.Fresh)
 	for i, c := range all {
 		if got := c.ask(); got != "200" {
-			t.Errorf("client %d: status %q", i, got)
+			t.Errorf("client %d: status %q, want 200", i, got)
 		}
 	}
 	if a, b := from.Stats(), to.Stats(); a.Connections != 0 || a.Accepted != before || b.Connections != before+during {
@@ -245,9 +246,9 @@ func TestABurstIsHandedOver(t *testing.T) {
 	}
 }
 
-// TestAResetConnectionIsNotTakenOver: it has no address, which the limits and
-// the log need.
-func TestAResetConnectionIsNotTakenOver(t *testing.T) {
+// A connection is reset before it is handed over, so it has no address, which
+// the limits and the log need. It must not be served.
+func TestResetConnectionIsNotTakenOver(t *testing.T) {
 	s := newServer(t, oneLoop)
 	dialWaiting(t, s, 1, func(w *worker, all []waiter) {
 		fd, peer := (&backlog{fd: listenerOf(w.loop)}).accept()
@@ -265,8 +266,9 @@ func TestAResetConnectionIsNotTakenOver(t *testing.T) {
 	}
 }
 
-// TestAnAcceptedConnectionHasTheAddressOfItsClient, as gnet's own do.
-func TestAnAcceptedConnectionHasTheAddressOfItsClient(t *testing.T) {
+// An accepted connection must have the client's address in the same form as
+// with gnet's own accept.
+func TestAcceptedConnectionHasTheAddressOfItsClient(t *testing.T) {
 	for _, c := range []struct{ listen, dial string }{
 		{"127.0.0.1:0", "127.0.0.1"},
 		{"[::1]:0", "::1"},
@@ -297,7 +299,7 @@ func TestAnAcceptedConnectionHasTheAddressOfItsClient(t *testing.T) {
 				t.Errorf("%s: address %v, want %v", c.listen, peer, client.LocalAddr())
 			}
 			if _, none := b.accept(); none != nil {
-				t.Errorf("%s: a connection of %v that nobody has opened", c.listen, none)
+				t.Errorf("%s: a second connection, of %v, was accepted, want none", c.listen, none)
 			}
 		})
 	}

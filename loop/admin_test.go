@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-func TestOtherPathsGoToTheHandler(t *testing.T) {
+func TestOtherPathsAreServedByTheHandler(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) {
 		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -35,27 +35,26 @@ func TestOtherPathsGoToTheHandler(t *testing.T) {
 		t.Errorf("headers %v", r.header)
 	}
 	if r := c.do("GET", "/empty", ""); r.status != 200 || r.body != "" {
-		t.Errorf("a silent handler: %d %q", r.status, r.body)
+		t.Errorf("a handler that writes nothing: %d %q, want 200 and no body", r.status, r.body)
 	}
 	if r := c.do("GET", "/panic", ""); r.status != 500 {
-		t.Errorf("a handler that panics: %d", r.status)
+		t.Errorf("a handler that panics: %d, want 500", r.status)
 	}
 	c.send(requestText("HEAD", "/metrics", ""))
 	if r, err := c.tryReceive("HEAD"); err != nil || r.status != 418 {
-		t.Errorf("HEAD: %d, %v", r.status, err)
+		t.Errorf("HEAD: %d, %v; want 418", r.status, err)
 	}
 	if r := c.do("GET", "/socket.io.js", ""); r.status != 418 { // not an Engine.IO path
-		t.Errorf("/socket.io.js: %d", r.status)
+		t.Errorf("/socket.io.js: %d, want 418", r.status)
 	}
 	if r := dial(t, newServer(t, nil)).do("GET", "/health", ""); r.status != 404 {
 		t.Errorf("without a handler: %d, want 404", r.status)
 	}
 }
 
-// TestSlowHandlers must hold up neither the loops nor each other without end.
-// TestHandlersDecideOnCaching: what they say is kept, and what the client has
-// already is answered without a body or its length.
-func TestHandlersDecideOnCaching(t *testing.T) {
+// Cache-Control of a handler must be sent as it is, and a 304 without a body
+// and without Content-Length.
+func TestCacheControlOfHandlersIsKept(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) {
 		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -68,17 +67,20 @@ func TestHandlersDecideOnCaching(t *testing.T) {
 		})
 	})
 	c := dial(t, s)
-	for range 2 { // the connection goes on after the one without a length
+	for range 2 { // the connection stays open after an answer without a length
 		if r := c.do("GET", "/new", ""); r.status != 200 || r.body != "body" || r.header.Get("Cache-Control") != "no-cache" {
-			t.Errorf("%d %q %v", r.status, r.body, r.header)
+			t.Errorf("GET /new: %d %q %v, want 200 body", r.status, r.body, r.header)
 		}
 		r := c.do("GET", "/known", "")
 		if _, length := r.header["Content-Length"]; r.status != 304 || length || r.header.Get("Cache-Control") != "no-cache" {
-			t.Errorf("%d %v", r.status, r.header)
+			t.Errorf("GET /known: %d %v, want 304 without Content-Length", r.status, r.header)
 		}
 	}
 }
 
+// As many requests as the limits allow run or wait. One more is refused;
+// prepared answers, requests with a service token and clients must not be
+// affected.
 func TestSlowHandlers(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -102,11 +104,11 @@ func TestSlowHandlers(t *testing.T) {
 		c.send(requestText("GET", "/slow", ""))
 		slow = append(slow, c)
 	}
-	testkit.Await(t, "the handlers to be busy, and the rest to wait", func() bool {
+	testkit.Await(t, "the handlers to be busy, and the other requests to wait", func() bool {
 		return running.Load() == adminHandlers && s.admin.others.batches.Load() == adminBatches
 	})
 	if r := dial(t, s).do("GET", "/slow", ""); r.status != 503 {
-		t.Errorf("one more: %d, want 503", r.status)
+		t.Errorf("a request beyond the limit: %d, want 503", r.status)
 	}
 	if r := dial(t, s).do("GET", "/health", ""); r.status != 200 {
 		t.Errorf("/health: %d, want 200", r.status)
@@ -119,42 +121,41 @@ func TestSlowHandlers(t *testing.T) {
 		}
 	}
 	connectWS(t, s, "ann").join("1")
-	slow[0].conn.Close() // gives up
+	slow[0].conn.Close() // the client gives up
 	close(release)
 	for _, c := range slow[1:] {
 		if r := c.receive(); r.status != 200 {
-			t.Errorf("%d", r.status)
+			t.Errorf("a request that waited: %d, want 200", r.status)
 		}
 	}
-	testkit.Await(t, "nobody to wait", func() bool {
+	testkit.Await(t, "no request to be counted any more", func() bool {
 		return s.admin.others.batches.Load() == 0 && s.admin.others.bytes.Load() == 0 && len(s.admin.others.slots) == 0
 	})
 }
 
-func TestLargeRequestsThatWaitAreFew(t *testing.T) {
+func TestBytesOfWaitingRequestsAreLimited(t *testing.T) {
 	c := newCrew()
 	if !c.enlist(2 * adminBytes) {
-		t.Error("one that is alone was refused")
+		t.Error("a large request without others was refused")
 	}
 	if c.enlist(1) {
-		t.Error("one more was not")
+		t.Error("a request in addition to a large one was accepted")
 	}
 	c.bytes.Add(-2 * adminBytes)
 	c.batches.Add(-1)
 	for i := range 3 {
 		if got, want := c.enlist(adminBytes/2), i < 2; got != want {
-			t.Errorf("half of what may wait, time %d: enlisted %v", i, got)
+			t.Errorf("request %d of half the allowed bytes: enlisted is %v, want %v", i, got, want)
 		}
 	}
 	if c.batches.Load() != 2 || c.bytes.Load() != adminBytes {
-		t.Errorf("%d batches of %d bytes", c.batches.Load(), c.bytes.Load())
+		t.Errorf("%d batches of %d bytes are counted, want 2 of %d", c.batches.Load(), c.bytes.Load(), adminBytes)
 	}
 }
 
-// TestHandlersThatWaitLater: of requests on one connection the second is
-// handled before the first has what it waits for, and their answers keep their
-// order.
-func TestHandlersThatWaitLater(t *testing.T) {
+// The first of three pipelined requests waits with Later. The second must be
+// handled meanwhile, and the answers must keep the order of the requests.
+func TestRequestWithLaterDoesNotDelayTheNext(t *testing.T) {
 	t.Parallel()
 	second := make(chan struct{})
 	s := newServer(t, func(c *Config) {
@@ -185,6 +186,6 @@ func TestHandlersThatWaitLater(t *testing.T) {
 		}
 	}
 	if r := c.receive(); r.status != 500 {
-		t.Errorf("a panic later: %d, want 500", r.status)
+		t.Errorf("a panic in a function passed to Later: %d, want 500", r.status)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// TestWhatWaitsForSlowReadersIsShared: messages of a room are held once, however
-// many do not read; who reads on gets all of them in order.
-func TestWhatWaitsForSlowReadersIsShared(t *testing.T) {
+// Readers of one room do not read. Messages that wait for them must be counted
+// once, and each reader must get all of them in order when it reads again.
+func TestMessagesForSlowReadersAreCountedOnce(t *testing.T) {
 	t.Parallel()
 	const readers, size = 20, 32 << 10
 	s := newServer(t, func(c *Config) { c.MaxPending, c.Loops = 8<<20, 1 })
@@ -25,7 +25,7 @@ func TestWhatWaitsForSlowReadersIsShared(t *testing.T) {
 	sent, waits := 0, 0 // messages, and bytes in all queues
 	for ; waits < readers<<20; sent++ {
 		if sent > 5000 {
-			t.Fatalf("%d bytes wait after %d messages", waits, sent)
+			t.Fatalf("only %d bytes wait after %d messages", waits, sent)
 		}
 		deliver(t, s, "user:all", fmt.Sprintf(`42["%d","%s"]`, sent, strings.Repeat("x", size)))
 		waits = 0
@@ -35,9 +35,9 @@ func TestWhatWaitsForSlowReadersIsShared(t *testing.T) {
 			}
 		})
 	}
-	// Each has the rest of one message of its own, in a buffer of gnet's.
+	// Each reader also has the rest of one message in a buffer of gnet.
 	if held, most := s.Stats().Held, int64(waits/readers*2+readers*2*size); held > most {
-		t.Errorf("%d bytes are held for %d that wait, want at most %d", held, waits, most)
+		t.Errorf("%d bytes are held for %d bytes in all queues, want %d at most", held, waits, most)
 	}
 	for i := range sent {
 		for _, c := range slow {
@@ -49,14 +49,15 @@ func TestWhatWaitsForSlowReadersIsShared(t *testing.T) {
 	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Held == 0 })
 	s.on(0, func(w *worker, _ time.Time) {
 		if n := len(w.blocked.sessions) + len(w.blocked.held); n != 0 {
-			t.Errorf("%d sessions and messages are still taken for waiting", n)
+			t.Errorf("%d sessions and messages are still recorded as blocked, want none", n)
 		}
 	})
 }
 
-// TestAReaderThatIsBehindGetsTheNewestStates: of each state the newest, in the
-// order in which those were sent; a reader that keeps up gets all.
-func TestAReaderThatIsBehindGetsTheNewestStates(t *testing.T) {
+// A slow reader must get only the newest message of each state
+// (Message.Latest), in the order in which those were sent. A reader that keeps
+// up must get all.
+func TestSlowReaderGetsTheNewestOfEachState(t *testing.T) {
 	t.Parallel()
 	const states = 3
 	s := newServer(t, func(c *Config) { c.MaxPending, c.Loops = 1<<20, 1 })
@@ -77,10 +78,10 @@ func TestAReaderThatIsBehindGetsTheNewestStates(t *testing.T) {
 		s.config.Hub.Deliver(rooms.Broadcast{Room: "user:all", Message: m})
 		s.sync(t)
 		if got := quick.next(); !strings.HasPrefix(got, fmt.Sprintf(`42["state",%d,%d,`, i%states, i)) {
-			t.Fatalf("who keeps up got %.40q instead of %d", got, i)
+			t.Fatalf("the reader that keeps up got %.40q, want state %d", got, i)
 		}
 	}
-	const told = 4000 // four times what may be pending
+	const told = 4000 // four times MaxPending
 	for i := range told {
 		if i == told/2 {
 			deliver(t, s, "user:all", `42["other"]`)
@@ -105,17 +106,18 @@ func TestAReaderThatIsBehindGetsTheNewestStates(t *testing.T) {
 	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Held == 0 })
 	tell(told)
 	if got := slow.next(); !strings.HasPrefix(got, fmt.Sprintf(`42["state",%d,%d,`, told%states, told)) {
-		t.Errorf("who keeps up again got %.40q", got)
+		t.Errorf("the slow reader, which has caught up, got %.40q, want the last state", got)
 	}
 	s.on(0, func(w *worker, _ time.Time) {
 		if n := len(w.blocked.latest); n != 0 {
-			t.Errorf("%d states are still kept", n)
+			t.Errorf("%d states are still kept, want none", n)
 		}
 	})
 }
 
-// TestBlockedReadersThatGo leave nothing behind, whatever ends them.
-func TestBlockedReadersThatGo(t *testing.T) {
+// Sessions with blocked readers end in several ways. No session may stay
+// recorded as blocked, and no bytes may stay counted.
+func TestBlockedReadersThatEndAreForgotten(t *testing.T) {
 	t.Parallel()
 	const readers = 4
 	s := newServer(t, func(c *Config) { c.MaxPending, c.Loops = 32<<20, 1 })
@@ -139,7 +141,7 @@ func TestBlockedReadersThatGo(t *testing.T) {
 		all[3].Close(rooms.ReasonSlowConsumer)
 	})
 	slow[0].conn.Close()
-	testkit.Await(t, "nobody to be blocked", func() bool { return blocked() == 0 })
+	testkit.Await(t, "no session to be blocked", func() bool { return blocked() == 0 })
 	for _, c := range slow {
 		c.conn.Close()
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A wire is one raw TCP connection to the server under test.
+// A wire is a raw TCP connection to the server under test.
 type wire struct {
 	t    testing.TB
 	conn net.Conn
@@ -37,7 +37,7 @@ func dial(t testing.TB, s *Server) *wire {
 	return c
 }
 
-// dialQuietly is dial where failing is no failure of the test.
+// dialQuietly is dial without a test that fails.
 func dialQuietly(s *Server) (*wire, error) {
 	conn, err := net.Dial("tcp", s.Addr())
 	if err != nil {
@@ -54,7 +54,7 @@ func (c *wire) send(text string) {
 	}
 }
 
-// A response is what an HTTP request was answered with.
+// A response is the answer to an HTTP request.
 type response struct {
 	status int
 	header http.Header
@@ -80,7 +80,7 @@ func (c *wire) tryReceive(method string) (response, error) {
 	return response{res.StatusCode, res.Header, string(body), res.Close}, err
 }
 
-// requestText returns an HTTP/1.1 request with a body, unless that is empty.
+// requestText returns an HTTP/1.1 request. POST always has a Content-Length.
 func requestText(method, target, body string, headers ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: test\r\n", method, target)
@@ -99,7 +99,7 @@ func (c *wire) do(method, target, body string, headers ...string) response {
 	return c.receive()
 }
 
-// wantEOF checks that the server has closed the connection and said nothing
+// wantEOF checks that the server closes the connection without sending anything
 // more.
 func (c *wire) wantEOF() {
 	c.t.Helper()
@@ -122,7 +122,7 @@ func (c *wire) reset() {
 const enginePoll = "/socket.io/?EIO=4&transport=polling"
 const engineSocket = "/socket.io/?EIO=4&transport=websocket"
 
-// opened is what the open packet says.
+// opened is the content of the open packet.
 type opened struct {
 	SID          string
 	Upgrades     []string
@@ -140,14 +140,14 @@ func parseOpen(t testing.TB, packet string) opened {
 	return o
 }
 
-// A pollSession is a session by long-polling, with a connection for its GETs
-// and another for its POSTs.
+// A pollSession is a session on long-polling, with one connection for GETs and
+// one for POSTs.
 type pollSession struct {
 	t         testing.TB
 	s         *Server
 	sid       string
 	get, post *wire
-	pending   []string // packets that have come
+	pending   []string // packets that have not been read
 }
 
 func openPolling(t testing.TB, s *Server) *pollSession {
@@ -155,13 +155,12 @@ func openPolling(t testing.TB, s *Server) *pollSession {
 	get := dial(t, s)
 	r := get.do("GET", enginePoll, "")
 	if r.status != 200 {
-		t.Fatalf("handshake: %d %s", r.status, r.body)
+		t.Fatalf("handshake: %d %s, want 200", r.status, r.body)
 	}
 	return &pollSession{t: t, s: s, sid: parseOpen(t, r.body).SID, get: get, post: dial(t, s)}
 }
 
-// openPollingOn opens a session on a certain loop: its connections are
-// accepted by any.
+// openPollingOn opens sessions until one is on the given loop.
 func openPollingOn(t testing.TB, s *Server, loop int) *pollSession {
 	t.Helper()
 	for {
@@ -178,7 +177,7 @@ func openPollingOn(t testing.TB, s *Server, loop int) *pollSession {
 func (p *pollSession) loop() int {
 	loop, ok := loopOf([]byte(p.sid), len(p.s.workers))
 	if !ok {
-		p.t.Fatalf("sid %q", p.sid)
+		p.t.Fatalf("sid %q names no loop", p.sid)
 	}
 	return loop
 }
@@ -188,16 +187,16 @@ func (p *pollSession) target() string { return enginePoll + "&sid=" + p.sid }
 func (p *pollSession) send(payload string) {
 	p.t.Helper()
 	if r := p.post.do("POST", p.target(), payload); r.status != 200 || r.body != "ok" {
-		p.t.Fatalf("POST %.60q: %d %s", payload, r.status, r.body)
+		p.t.Fatalf("POST %.60q: %d %s, want 200 ok", payload, r.status, r.body)
 	}
 }
 
-// poll makes one GET and returns its packets.
+// poll makes one GET and returns the packets of the answer.
 func (p *pollSession) poll() []string {
 	p.t.Helper()
 	r := p.get.do("GET", p.target(), "")
 	if r.status != 200 {
-		p.t.Fatalf("GET: %d %s", r.status, r.body)
+		p.t.Fatalf("GET: %d %s, want 200", r.status, r.body)
 	}
 	return strings.Split(r.body, "\x1e")
 }
@@ -219,7 +218,7 @@ func (p *pollSession) want(packet string) {
 	}
 }
 
-// connect sends CONNECT and takes the answer.
+// connect sends CONNECT, and reads its answer and the event connected.
 func (p *pollSession) connect(token string) {
 	p.t.Helper()
 	p.send(`40{"token":"` + token + `"}`)
@@ -228,10 +227,10 @@ func (p *pollSession) connect(token string) {
 		p.send("3")
 	}
 	if !strings.HasPrefix(got, `40{"sid":`) {
-		p.t.Fatalf("CONNECT was answered with %q", got)
+		p.t.Fatalf("CONNECT was answered with %q, want a sid", got)
 	}
 	if got := p.next(); !strings.HasPrefix(got, `42["connected"`) {
-		p.t.Fatalf("got %q, want the greeting", got)
+		p.t.Fatalf("got %q, want connected", got)
 	}
 }
 
@@ -242,17 +241,17 @@ func connectPolling(t testing.TB, s *Server, token string) *pollSession {
 	return p
 }
 
-// wantUnknown checks that the session is gone.
+// wantUnknown checks that the session has ended.
 func (p *pollSession) wantUnknown() {
 	p.t.Helper()
 	p.wantUnknownIn(dial(p.t, p.s).do("GET", p.target(), ""))
 }
 
-// wantUnknownIn looks at the answer to a poll.
+// wantUnknownIn checks the answer to a poll of a session that has ended.
 func (p *pollSession) wantUnknownIn(r response) {
 	p.t.Helper()
 	if r.status != 400 || r.body != `{"code":1,"message":"Session ID unknown"}` {
-		p.t.Fatalf("polling a session that should be gone: %d %s", r.status, r.body)
+		p.t.Fatalf("polling a session that should be gone: %d %s, want 400", r.status, r.body)
 	}
 }
 
@@ -268,15 +267,15 @@ func dialWS(t testing.TB, s *Server, target string, headers ...string) socket {
 	c.send(requestText("GET", target, "", append(headers, webSocketHeaders)...))
 	r, err := c.tryReceive("GET")
 	if err != nil || r.status != 101 {
-		t.Fatalf("WebSocket handshake: %d %s, %v", r.status, r.body, err)
+		t.Fatalf("WebSocket handshake: %d %s, %v, want 101", r.status, r.body, err)
 	}
 	if got := r.header.Get("Sec-WebSocket-Accept"); got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" { // RFC 6455 section 1.3
-		t.Fatalf("Sec-WebSocket-Accept %q", got)
+		t.Fatalf("Sec-WebSocket-Accept %q, want that of RFC 6455", got)
 	}
 	return socket{c}
 }
 
-// openWS opens a session on WebSocket.
+// openWS opens a session on WebSocket, and reads the open packet.
 func openWS(t testing.TB, s *Server, headers ...string) (socket, opened) {
 	t.Helper()
 	c := dialWS(t, s, engineSocket, headers...)
@@ -298,14 +297,14 @@ func (c socket) connect(token string) {
 		c.text("3")
 	}
 	if !strings.HasPrefix(got, `40{"sid":`) {
-		c.t.Fatalf("CONNECT was answered with %q", got)
+		c.t.Fatalf("CONNECT was answered with %q, want a sid", got)
 	}
 	if got := c.next(); !strings.HasPrefix(got, `42["connected"`) {
-		c.t.Fatalf("got %q, want the greeting", got)
+		c.t.Fatalf("got %q, want connected", got)
 	}
 }
 
-// frame writes one frame as a client has to.
+// frame returns a masked frame.
 var frame = testkit.ClientFrame
 
 func (c socket) text(packet string) {
@@ -345,12 +344,12 @@ func (c socket) wantClose(code ws.StatusCode) {
 	if got != code {
 		c.t.Fatalf("close code %d, want %d", got, code)
 	}
-	_, _ = io.WriteString(c.conn, frame(true, ws.OpClose, payload)) // it may have closed already
+	_, _ = io.WriteString(c.conn, frame(true, ws.OpClose, payload)) // the server may have closed already
 	c.wantEOF()
 }
 
-// wantEnd wants the end of the connection, behind no close frame, and the
-// client then closes its side.
+// wantEnd checks that the connection ends without a close frame, and closes the
+// client's side.
 func (c socket) wantEnd() {
 	c.t.Helper()
 	if op, payload, err := c.read(); err != io.EOF {
@@ -359,7 +358,7 @@ func (c socket) wantEnd() {
 	_ = c.conn.Close()
 }
 
-// ask sends an event and waits for its ack, whose content it returns.
+// ask sends an event, and returns the content of its ack.
 func (c socket) ask(id int, event string) string {
 	c.t.Helper()
 	c.text("42" + strconv.Itoa(id) + event)
@@ -383,6 +382,6 @@ func typingEvent(room string) string {
 func (c socket) join(room string) {
 	c.t.Helper()
 	if got := c.ask(1, joinEvent(room)); !strings.Contains(got, `"success":true`) {
-		c.t.Fatalf("join was answered with %s", got)
+		c.t.Fatalf("join was answered with %s, want success", got)
 	}
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A clientState is a state in which a hand-over may find a client: begin brings a
-// client there, is says when it is there, and what begin returns goes on.
+// A clientState is a state of a client at the time of a hand-over. begin brings
+// a client into it, and returns the function that continues it in the next
+// process; is reports whether the server's state has the client in it.
 type clientState struct {
 	name  string
 	begin func(t *testing.T, s *Server) (goOn func(t *testing.T, to *Server))
@@ -28,7 +29,7 @@ var clientStates = []clientState{
 		c.join("7")
 		return func(t *testing.T, to *Server) {
 			if got := c.ask(2, typingEvent("7")); got != `[{"success":true}]` {
-				t.Errorf("typing answered %s", got)
+				t.Errorf("typing was answered with %s, want success", got)
 			}
 			deliverTo(t, to, "conversation:7", `42["x"]`)
 			c.want(`42["x"]`)
@@ -45,7 +46,7 @@ var clientStates = []clientState{
 		return func(t *testing.T, _ *Server) {
 			c.text("40")
 			if got := c.next(); !strings.HasPrefix(got, `40{"sid":`) {
-				t.Errorf("CONNECT answered %s", got)
+				t.Errorf("CONNECT was answered with %s, want a sid", got)
 			}
 		}
 	}, hasSession(func(s *form.Session) bool { return s.Socket.Token == "1" })},
@@ -127,7 +128,7 @@ var clientStates = []clientState{
 		return func(t *testing.T, to *Server) {
 			deliverTo(t, to, "user:1", `42["x"]`)
 			if r := p.get.receive(); r.body != `42["x"]` {
-				t.Errorf("the poll was answered with %d %s", r.status, r.body)
+				t.Errorf("the poll was answered with %d %s, want the event", r.status, r.body)
 			}
 		}
 	}, hasSession(func(s *form.Session) bool { return s.Polling.Parked != form.None && s.Polls })},
@@ -138,7 +139,7 @@ var clientStates = []clientState{
 		return func(t *testing.T, _ *Server) {
 			p.post.send(text[len(text)-7:])
 			if r := p.post.receive(); r.body != "ok" {
-				t.Errorf("the POST was answered with %d %s", r.status, r.body)
+				t.Errorf("the POST was answered with %d %s, want ok", r.status, r.body)
 			}
 			p.want(`439[{"error":"Not in room"}]`)
 		}
@@ -149,7 +150,7 @@ var clientStates = []clientState{
 		return func(t *testing.T, _ *Server) {
 			p.post.send("4\r\n\"x\"]\r\n0\r\n\r\n")
 			if r := p.post.receive(); r.body != "ok" {
-				t.Errorf("the POST was answered with %d %s", r.status, r.body)
+				t.Errorf("the POST was answered with %d %s, want ok", r.status, r.body)
 			}
 			p.want(`437[{"error":"Unknown event"}]`)
 		}
@@ -162,7 +163,7 @@ var clientStates = []clientState{
 			parseOpen(t, c.receive().body)
 		}
 	}, hasConn(func(c *form.Conn) bool { return c.Kind == form.KindHTTP && len(c.In) > 0 })},
-	{"a connection that has said nothing", func(t *testing.T, s *Server) func(*testing.T, *Server) {
+	{"a connection without a byte", func(t *testing.T, s *Server) func(*testing.T, *Server) {
 		c := dial(t, s)
 		return func(t *testing.T, to *Server) { parseOpen(t, c.do("GET", enginePoll, "").body) }
 	}, hasConn(func(c *form.Conn) bool { return c.Kind == form.KindHTTP })},
@@ -171,16 +172,16 @@ var clientStates = []clientState{
 		c.do("GET", "/nothing", "")
 		return func(t *testing.T, to *Server) {
 			if r := c.do("GET", "/nothing", ""); r.status != 404 || r.close {
-				t.Errorf("answered %d, close %v", r.status, r.close)
+				t.Errorf("answered %d, close %v, want 404", r.status, r.close)
 			}
 		}
 	}, hasConn(func(c *form.Conn) bool { return c.HTTP.Served })},
-	{"a probe before its packet", func(t *testing.T, s *Server) func(*testing.T, *Server) {
+	{"a probe before its first packet", func(t *testing.T, s *Server) func(*testing.T, *Server) {
 		p := connectPolling(t, s, "1")
 		c := dialWS(t, s, engineSocket+"&sid="+p.sid)
 		return func(t *testing.T, to *Server) { upgrade(t, to, c, true) }
 	}, hasSession(func(s *form.Session) bool { return s.Polls && s.Polling.Probe != form.None })},
-	{"an upgrade half done", func(t *testing.T, s *Server) func(*testing.T, *Server) {
+	{"a probe before the upgrade packet", func(t *testing.T, s *Server) func(*testing.T, *Server) {
 		p := connectPolling(t, s, "1")
 		c := dialWS(t, s, engineSocket+"&sid="+p.sid)
 		c.text("2probe")
@@ -196,7 +197,7 @@ var clientStates = []clientState{
 		})
 		return func(t *testing.T, to *Server) {
 			if r := dial(t, to).do("POST", p.target(), "3", "X-Forwarded-For: 10.0.0.1"); r.body != "ok" {
-				t.Errorf("a POST behind the end: %d %s", r.status, r.body)
+				t.Errorf("a POST after the end of the session: %d %s, want ok", r.status, r.body)
 			}
 		}
 	}, func(loops []*form.Loop) bool { return len(loops[0].Departed)+len(loops[1].Departed) > 0 }},
@@ -227,7 +228,7 @@ func upgrade(t *testing.T, to *Server, c socket, probe bool) {
 	c.want(`439[{"error":"Not in room"}]`)
 }
 
-// halfFrame stops after so many bytes of a frame.
+// halfFrame sends the first n bytes of a frame.
 func halfFrame(n int) func(*testing.T, *Server) func(*testing.T, *Server) {
 	return func(t *testing.T, s *Server) func(*testing.T, *Server) {
 		c := connectWS(t, s, "1")

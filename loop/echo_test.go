@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An echo is what runs above Engine.IO in tests of the transports: it sends
-// back what it gets. "close" and "big n" are commands.
+// An echo is a peer for tests of the transports, in place of a Socket.IO
+// socket: it sends back every message. The message "close" closes the session.
 type echo struct {
 	s      *session
 	closed int
@@ -38,7 +38,7 @@ func (e *echo) Holds() int          { return 0 }
 func (e *echo) Expire(time.Time)    {}
 func (e *echo) Closed(time.Time)    { e.closed++ }
 
-// newEchoServer starts a server of bare Engine.IO.
+// newEchoServer starts a server whose sessions have an echo as peer.
 func newEchoServer(t testing.TB, mutate func(*Config)) *Server {
 	return newServer(t, func(c *Config) {
 		c.peer = func(_ *worker, s *session, _ string, _ time.Time) peer { return &echo{s: s} }

@@ -15,13 +15,14 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// fewDescriptors in the environment makes a test process the server of
-// TestOutOfDescriptors.
+// fewDescriptors is the environment variable with which TestOutOfDescriptors
+// runs its server in a process of its own.
 const fewDescriptors = "LOOP_TEST_FEW_DESCRIPTORS"
 
-// TestOutOfDescriptors runs a server in a process that may open 300
-// descriptors, and dials ten times as often. Running out of them in accept
-// would end the engine.
+// A server in a process with 300 descriptors is dialled 3,000 times. It must
+// refuse connections with 503 before descriptors run out, because an error of
+// accept would end the engine; a connected client must be served, and new
+// clients again afterwards.
 func TestOutOfDescriptors(t *testing.T) {
 	if os.Getenv(fewDescriptors) != "" {
 		serveWithFewDescriptors(t)
@@ -50,10 +51,10 @@ func TestOutOfDescriptors(t *testing.T) {
 		}
 	}
 	if addr == "" {
-		t.Fatal("the server has not told its address")
+		t.Fatal("the server has printed no address")
 	}
 
-	// A Server stands for the one in the other process, to be dialled.
+	// This Server has only the address of the one in the other process, for dial.
 	s := &Server{config: Config{Address: addr}}
 	ann := connectWS(t, s, "ann")
 	var refused atomic.Int64
@@ -107,5 +108,5 @@ func serveWithFewDescriptors(t *testing.T) {
 	}
 	s := newServer(t, func(c *Config) { c.MaxConnections = 150 })
 	fmt.Printf("serving on %s\n", s.Addr())
-	_, _ = os.Stdin.Read(make([]byte, 1)) // until the parent has seen enough
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until the parent closes the pipe
 }

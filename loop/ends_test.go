@@ -15,11 +15,11 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// TestEndsThatClientsNotice: a client is to come back from each of these, so a
-// WebSocket is closed without a close frame, a parked poll and a later one get
-// what they get for a session that is not known. A POST gets no answer, or "ok"
-// where a proxy would make an error of that.
-func TestEndsThatClientsNotice(t *testing.T) {
+// Sessions end for reasons after which clients must reconnect. So a WebSocket
+// must be closed without a close frame, and a poll must be answered like one of
+// an unknown session. A POST gets no answer, but "ok" through a proxy, which
+// would make an error of a closed connection.
+func TestClientsNoticeTheEndOfASession(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	for _, reason := range []rooms.Reason{
@@ -50,8 +50,9 @@ func TestEndsThatClientsNotice(t *testing.T) {
 	}
 }
 
-// TestPostAfterTheEnd: "ok" is for those that could not know yet.
-func TestPostAfterTheEnd(t *testing.T) {
+// A POST shortly after the end of a session is answered with "ok"; after
+// lingerTimeout, or after the client's own close packet, it must get 400.
+func TestPostAfterTheEndOfTheSession(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	p := connectPolling(t, s, "ann")
@@ -67,7 +68,7 @@ func TestPostAfterTheEnd(t *testing.T) {
 	}
 	s.onAll(func(w *worker, _ time.Time) {
 		if len(w.departed) > 0 {
-			t.Errorf("%d sessions are still remembered", len(w.departed))
+			t.Errorf("%d ended sessions are still remembered, want none", len(w.departed))
 		}
 	})
 	p = connectPolling(t, s, "ann")
@@ -77,16 +78,16 @@ func TestPostAfterTheEnd(t *testing.T) {
 	}
 }
 
-// TestConnectionsOutlastASessionOnANodeThatDrains: the last requests of the
-// session, which have crossed its end, come on them and not to a successor. The
-// first of the client's next session does not.
-func TestConnectionsOutlastASessionOnANodeThatDrains(t *testing.T) {
+// A session ends on a node that drains. Requests that the client sent before it
+// noticed must be answered on the same connections, which are closed after
+// partingTime.
+func TestConnectionsStayOpenAfterASessionThatWasDrained(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	p := connectPolling(t, s, "ann")
 	deliver(t, s, "user:ann", `42["1"]`)
 	s.onAll(func(w *worker, _ time.Time) { w.server.draining.Store(true) })
-	p.send("3") // by the other connection than the last poll
+	p.send("3") // on the other connection than the last poll
 	s.onAll(func(w *worker, _ time.Time) {
 		for _, session := range w.sessions {
 			session.Close(rooms.ReasonDraining)
@@ -103,13 +104,13 @@ func TestConnectionsOutlastASessionOnANodeThatDrains(t *testing.T) {
 	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
-// TestIdleConnectionsEndSoonAfterASessionOnANodeThatDrains, also when no request
-// comes any more.
-func TestIdleConnectionsEndSoonAfterASessionOnANodeThatDrains(t *testing.T) {
+// A session ends on a node that drains, and its client sends no more requests.
+// The connections must be closed after partingTime.
+func TestIdleConnectionsAreClosedAfterASessionThatWasDrained(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	p := connectPolling(t, s, "ann")
-	p.get, p.post = p.post, p.get // as connections of a pool are
+	p.get, p.post = p.post, p.get // a pool of connections may use either for either
 	deliver(t, s, "user:ann", `42["1"]`)
 	p.want(`42["1"]`)
 	s.onAll(func(w *worker, _ time.Time) {
@@ -126,8 +127,9 @@ func TestIdleConnectionsEndSoonAfterASessionOnANodeThatDrains(t *testing.T) {
 	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
-// TestAPeerThatDoesNotCloseIsClosed: after lingerTimeout.
-func TestAPeerThatDoesNotCloseIsClosed(t *testing.T) {
+// A client does not close its connection after the session has ended. The
+// server must close it after lingerTimeout.
+func TestConnectionOfAnEndedSessionIsClosedAfterATimeout(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	c := connectWS(t, s, "ann")
@@ -139,7 +141,7 @@ func TestAPeerThatDoesNotCloseIsClosed(t *testing.T) {
 	if _, _, err := c.read(); err != io.EOF {
 		t.Fatalf("%v, want the end", err)
 	}
-	c.text("42" + joinEvent("1")) // too late, and ignored
+	c.text("42" + joinEvent("1")) // ignored after the end
 	if n := s.conns.Load(); n != 1 {
 		t.Errorf("%d connections, want the one that lingers", n)
 	}
@@ -147,9 +149,9 @@ func TestAPeerThatDoesNotCloseIsClosed(t *testing.T) {
 	testkit.Await(t, "the connection to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
-// TestWhatWasWrittenArrivesBeforeTheEnd, also when the kernel has not taken it
-// by then.
-func TestWhatWasWrittenArrivesBeforeTheEnd(t *testing.T) {
+// A session is closed while messages are pending in the server. They must be
+// sent before the connection ends.
+func TestPendingMessagesArriveBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPending = 16 << 20 })
 	c := dialSlow(t, s, "slow")
@@ -171,8 +173,9 @@ func TestWhatWasWrittenArrivesBeforeTheEnd(t *testing.T) {
 	c.wantEnd()
 }
 
-// TestPollAnswersAreShort: python-engineio drops one of more than 16 packets.
-func TestPollAnswersAreShort(t *testing.T) {
+// An answer to a poll has 16 packets at most, because python-engineio drops
+// larger ones.
+func TestPollAnswersHaveAtMost16Packets(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	p := connectPolling(t, s, "ann")
@@ -180,7 +183,7 @@ func TestPollAnswersAreShort(t *testing.T) {
 	for i := range events {
 		deliver(t, s, "user:ann", fmt.Sprintf(`42["%d"]`, i))
 	}
-	s.onAll(func(w *worker, _ time.Time) { // its message with attachments is one piece
+	s.onAll(func(w *worker, _ time.Time) { // a message with attachments is not split
 		for _, session := range w.sessions {
 			session.Send(codec.NewAttached([]byte(`451-["a",{"_placeholder":true,"num":0}]`), [][]byte{{1}}))
 		}
@@ -200,12 +203,12 @@ func TestPollAnswersAreShort(t *testing.T) {
 		}
 	}
 	if packets[events+1] != "bAQ==" {
-		t.Errorf("the attachment is %q", packets[events+1])
+		t.Errorf("the attachment is %q, want bAQ==", packets[events+1])
 	}
 }
 
-// TestClientsThatBreakTheProtocolAreTold why: see closeCode.
-func TestClientsThatBreakTheProtocolAreTold(t *testing.T) {
+// Each reason for an end has the close code of closeCode, or none.
+func TestCloseCodesOfReasons(t *testing.T) {
 	t.Parallel()
 	for reason, want := range map[rooms.Reason]ws.StatusCode{
 		rooms.ReasonClientClose: 1000, rooms.ReasonParseError: 1002, rooms.ReasonTooLarge: 1009, rooms.ReasonDraining: 0,

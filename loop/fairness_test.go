@@ -12,8 +12,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// crowd is a loop without sockets on which n clients are the same user and one
-// is another.
+// crowd returns a simulation of one loop on which n clients are the same user,
+// and another client.
 func crowd(t *testing.T, n int) (sim *simulation, w *worker, other *session) {
 	t.Helper()
 	sim = newSimulation(t, 1)
@@ -36,9 +36,9 @@ func (sim *simulation) deliver(t *testing.T, room string, size int) {
 	sim.hub.Deliver(rooms.Broadcast{Room: room, Message: m})
 }
 
-// gnet runs posted tasks until there are none: whatever is posted while the
-// loop is behind must not have it write instead of seeing to its sockets.
-func TestPostsDoNotKeepALoopFromItsSockets(t *testing.T) {
+// gnet runs posted tasks until none is left. Tasks that are posted while the
+// loop is late must not write, so that the loop gets to its sockets.
+func TestPostedTasksDoNotDelaySockets(t *testing.T) {
 	sim, w, _ := crowd(t, 4*flushBatch)
 	wrote := sim.writes()
 	sim.deliver(t, "user:all", 10)
@@ -54,11 +54,12 @@ func TestPostsDoNotKeepALoopFromItsSockets(t *testing.T) {
 	}
 }
 
-// Clients that keep a large room busy must not keep services waiting for ever.
+// Clients send events to a large room all the time. Events of services must be
+// delivered within a number of turns.
 func TestLocalEventsDoNotStarveServices(t *testing.T) {
 	sim, w, other := crowd(t, 4*flushBatch)
 	for _, s := range w.sessions[:2*flushBatch] {
-		s.phase = phaseClosing // does not hear the others join
+		s.phase = phaseClosing // does not get user_joined of the others
 	}
 	for _, s := range w.sessions[:2*flushBatch] {
 		s.peer.Text([]byte(`2["join_room",{"roomType":"conversation","roomId":"big"}]`), sim.now)
@@ -87,9 +88,10 @@ func TestLocalEventsDoNotStarveServices(t *testing.T) {
 	}
 }
 
-// One client that says a lot in one request must not have others closed as
-// slow: it is made to wait.
-func TestFloodOfAnnouncementsClosesNobody(t *testing.T) {
+// One client sends 16,000 joins and leaves in one POST. The other member of the
+// room must get all announcements, and must not be closed as a slow consumer:
+// the sender has to wait.
+func TestFloodOfAnnouncementsClosesNoReceiver(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPending = 1 << 20 })
 	victim := connectWS(t, s, "victim")
@@ -117,8 +119,9 @@ func TestFloodOfAnnouncementsClosesNobody(t *testing.T) {
 	<-sent
 }
 
-// A client that asks and does not read the answers is closed.
-func TestUnreadAnswersAreBounded(t *testing.T) {
+// A client sends requests and does not read the answers. Its connection must be
+// closed when MaxPending bytes wait.
+func TestUnreadAnswersAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) {
 		c.MaxPending = 64 << 10
@@ -131,7 +134,8 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 	testkit.Await(t, "the connection to be closed", func() bool { return s.Stats().Accepted == 1 && s.Stats().Connections == 0 })
 }
 
-// Whoever sends too much is told so, although there is more to come.
+// A client sends a body beyond the limit. It must be able to read the answer
+// 413, although the server does not read the rest of the body.
 func TestRefusalArrivesBeforeTheReset(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -146,13 +150,13 @@ func TestRefusalArrivesBeforeTheReset(t *testing.T) {
 	}
 }
 
-// panickingConn stands for a bug in what is below.
+// A panickingConn is a connection whose writes panic.
 type panickingConn struct{ countingConn }
 
 func (*panickingConn) Write([]byte) (int, error) { panic("write") }
 
-// A bug that shows while one session is written to takes no other along.
-func TestPanicInAFlushHarmsNoOther(t *testing.T) {
+// Writing to one session panics. The other sessions must get their messages.
+func TestPanicInAFlushAffectsNoOtherSession(t *testing.T) {
 	sim, w, other := crowd(t, 4)
 	w.sessions[1].ws.c = &panickingConn{}
 	wrote := sim.writes()
@@ -160,9 +164,9 @@ func TestPanicInAFlushHarmsNoOther(t *testing.T) {
 	sim.deliver(t, "user:other", 10)
 	sim.settle()
 	if n := sim.writes() - wrote; n != 4 {
-		t.Errorf("%d were written to, want the 4 others", n)
+		t.Errorf("%d writes, want one for each of the 4 other sessions", n)
 	}
 	if w.stats.Panics.Load() == 0 || other.phase == phaseEnded {
-		t.Errorf("%d panics, another ended: %v", w.stats.Panics.Load(), other.phase == phaseEnded)
+		t.Errorf("%d panics, want some; another session has ended: %v, want false", w.stats.Panics.Load(), other.phase == phaseEnded)
 	}
 }

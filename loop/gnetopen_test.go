@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// register calls functions of gnet that are not exported. The linker finds them
-// by name and does not see that their parameters have changed: whoever takes
-// another version compares newStreamConn, SetContext and register0 with
-// gnetopen.go, and then changes this test.
-func TestGnetIsTheVersionWhoseFunctionsAreCalled(t *testing.T) {
+// register calls unexported functions of gnet, and the linker does not check
+// their parameters. When the version of gnet changes, newStreamConn, SetContext
+// and register0 must be compared with gnetopen.go, and then this test must be
+// changed.
+func TestGnetVersionMatchesTheLinkedFunctions(t *testing.T) {
 	const version = "github.com/panjf2000/gnet/v2 v2.10.0"
 	mod, err := os.ReadFile("../go.mod")
 	if err != nil || !strings.Contains(string(mod), version) {

@@ -15,7 +15,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// dialFrom is dial from one of this machine's addresses.
+// dialFrom dials from a loopback address.
 func dialFrom(t testing.TB, s *Server, address string) *wire {
 	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
@@ -28,21 +28,21 @@ func dialFrom(t testing.TB, s *Server, address string) *wire {
 	return &wire{t: t, conn: conn, in: bufio.NewReader(conn)}
 }
 
-// upgrade asks for a WebSocket session and returns the status.
+// upgrade sends a WebSocket handshake and returns the status.
 func (c *wire) upgrade(headers ...string) int {
 	c.t.Helper()
 	c.send(requestText("GET", engineSocket, "", append(headers, webSocketHeaders)...))
 	return c.receive().status
 }
 
-func TestConnectionsOfOneAddress(t *testing.T) {
+func TestConnectionsOfOneAddressAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPerAddress = 3 })
 	var open []*wire
 	for i := range 3 {
 		c := dialFrom(t, s, "127.0.0.2")
 		if i < 2 {
-			if status := c.upgrade(); status != 101 { // keeps its place
+			if status := c.upgrade(); status != 101 { // stays open
 				t.Fatal(status)
 			}
 		}
@@ -52,28 +52,28 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	for range 5 {
 		c := dialFrom(t, s, "127.0.0.2")
 		if r := c.receive(); r.status != 503 || r.header.Get("Retry-After") == "" {
-			t.Errorf("one too many: %d %v, want 503", r.status, r.header)
+			t.Errorf("a connection beyond the limit: %d %v, want 503", r.status, r.header)
 		}
 		c.wantEOF()
 	}
 	if status := dialFrom(t, s, "127.0.0.3").upgrade(); status != 101 {
-		t.Errorf("from another address: %d", status)
+		t.Errorf("from another address: %d, want 101", status)
 	}
 	for _, c := range open {
 		c.conn.Close()
 		testkit.Await(t, "a place", func() bool { return s.guard.Places() == 3 })
 		c := dialFrom(t, s, "127.0.0.2")
 		if status := c.upgrade(); status != 101 {
-			t.Errorf("in the place of one that went: %d", status)
+			t.Errorf("after one was closed: %d, want 101", status)
 		}
 		testkit.Await(t, "the place to be taken", func() bool { return s.guard.Places() == 4 })
 	}
 	if st := s.Stats(); st.RefusedAddress != 5 {
-		t.Errorf("%d refused, want 5", st.RefusedAddress)
+		t.Errorf("%d counted as refused, want 5", st.RefusedAddress)
 	}
 }
 
-func TestAMovedConnectionKeepsItsPlace(t *testing.T) {
+func TestMovedConnectionIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPerAddress = 100 })
 	first, second := openPollingOn(t, s, 0), openPollingOn(t, s, 1)
@@ -84,7 +84,7 @@ func TestAMovedConnectionKeepsItsPlace(t *testing.T) {
 		for _, p := range []*pollSession{first, second} {
 			c := dial(t, s)
 			if r := c.do("POST", p.target(), "3"); r.status != 200 {
-				t.Fatalf("%d %s", r.status, r.body)
+				t.Fatalf("POST: %d %s, want 200", r.status, r.body)
 			}
 			open = append(open, c)
 		}
@@ -101,7 +101,7 @@ func TestAMovedConnectionKeepsItsPlace(t *testing.T) {
 	testkit.Await(t, "the places", func() bool { return s.guard.Places() == before })
 }
 
-func TestPollingSessionsOfOneAddress(t *testing.T) {
+func TestPollingSessionsOfOneAddressAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPerAddress = 3 })
 	c := dialFrom(t, s, "127.0.0.2")
@@ -110,20 +110,20 @@ func TestPollingSessionsOfOneAddress(t *testing.T) {
 		sid = parseOpen(t, c.do("GET", enginePoll, "").body).SID
 	}
 	if r := c.do("GET", enginePoll, ""); r.status != 503 {
-		t.Errorf("one too many: %d", r.status)
+		t.Errorf("a session beyond the limit: %d, want 503", r.status)
 	}
 	other := dialFrom(t, s, "127.0.0.3")
 	if r := other.do("GET", enginePoll, ""); r.status != 200 {
-		t.Errorf("from another address: %d", r.status)
+		t.Errorf("from another address: %d, want 200", r.status)
 	}
 	again := dialFrom(t, s, "127.0.0.2")
 	again.do("POST", enginePoll+"&sid="+sid, "1")
 	if r := again.do("GET", enginePoll, ""); r.status != 200 {
-		t.Errorf("after one has ended: %d", r.status)
+		t.Errorf("after a session has ended: %d, want 200", r.status)
 	}
 }
 
-func TestHandshakesASecond(t *testing.T) {
+func TestHandshakesPerSecondAreLimited(t *testing.T) {
 	t.Parallel()
 	slow := rooms.Rate{PerSecond: 1, Burst: 3}
 	for name, change := range map[string]func(*Config){
@@ -149,13 +149,13 @@ func TestHandshakesASecond(t *testing.T) {
 		}
 		status := dialFrom(t, s, "127.0.0.3").upgrade()
 		if ok := status == 101; ok != (name != "of the node") {
-			t.Errorf("%s: from another address %d", name, status)
+			t.Errorf("%s: a handshake from another address was answered with %d", name, status)
 		}
 	}
 }
 
-// A loop that takes its turns is not taken for stuck because the clock was set,
-// and a stuck one does not look healthy.
+// The wall clock is set back and forth. The age of the last turn must be the
+// time that has passed.
 func TestTurnAgeWhileTheClockIsSet(t *testing.T) {
 	w := &worker{}
 	s := &Server{workers: []*worker{w}}
@@ -176,14 +176,14 @@ func TestTooManyBytesEndTheSession(t *testing.T) {
 		c.MaxPayload = 10_000
 		c.Bytes = rooms.Rate{PerSecond: 1000, Burst: 20_000}
 	})
-	text := "3" + strings.Repeat("x", 999) // a pong, as far as it is looked at
+	text := "3" + strings.Repeat("x", 999) // has the type of a pong
 	flood, quick := connectWS(t, s, "flood"), connectWS(t, s, "quick")
 	for range 18 {
 		flood.text(text)
 	}
 	flood.join("1")
 	for range 3 {
-		_, _ = io.WriteString(flood.conn, frame(true, ws.OpPing, "")+frame(true, ws.OpText, text)) // fails in the end
+		_, _ = io.WriteString(flood.conn, frame(true, ws.OpPing, "")+frame(true, ws.OpText, text)) // fails when the session has ended
 	}
 	for _, _, err := flood.read(); err == nil; _, _, err = flood.read() {
 	}

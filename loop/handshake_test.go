@@ -17,24 +17,25 @@ func TestHandshakes(t *testing.T) {
 	for _, target := range []string{enginePoll, "/socket.io?EIO=4&transport=polling", "/socket.io/?transport=polling&t=abc&b64=1&EIO=4"} {
 		r := dial(t, s).do("GET", target, "")
 		if r.status != 200 || r.header.Get("Content-Type") != "text/plain; charset=UTF-8" || r.header.Get("Cache-Control") != "no-store" {
-			t.Fatalf("%s: %d %v", target, r.status, r.header)
+			t.Fatalf("%s: %d %v, want 200", target, r.status, r.header)
 		}
 		o := parseOpen(t, r.body)
 		if !slices.Equal(o.Upgrades, []string{"websocket"}) || o.PingInterval != 25_000 || o.PingTimeout != 20_000 || o.MaxPayload != 1_000_000 {
-			t.Errorf("%s: open packet %+v", target, o)
+			t.Errorf("%s: open packet %+v, want the configured values and the upgrade to websocket", target, o)
 		}
 	}
 	_, o := openWS(t, s)
 	if o.Upgrades == nil || len(o.Upgrades) != 0 || o.PingInterval != 25_000 || o.PingTimeout != 20_000 || o.MaxPayload != 1_000_000 {
-		t.Errorf("open packet over WebSocket %+v", o)
+		t.Errorf("open packet over WebSocket %+v, want the configured values and no upgrade", o)
 	}
-	s.onAll(func(*worker, time.Time) {}) // and they are through with it
+	s.onAll(func(*worker, time.Time) {}) // the loops have finished the handshakes
 	if st := s.Stats(); st.Sessions != 4 || st.HandshakesPoll != 3 || st.HandshakesWS != 1 || st.WebSockets != 1 {
-		t.Errorf("counted %+v", st)
+		t.Errorf("stats %+v, want 3 polling and 1 WebSocket handshakes", st)
 	}
 }
 
-// TestRefusedRequests: as Engine.IO's own server answers them.
+// Requests that are refused must get the status and the body of the Engine.IO
+// server for Node.js.
 func TestRefusedRequests(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -82,7 +83,7 @@ func TestRefusedRequests(t *testing.T) {
 		})
 	}
 	p.send("40")
-	p.want(`44{"message":"Authentication error: No token provided"}`) // the session is none the worse
+	p.want(`44{"message":"Authentication error: No token provided"}`) // the session still works
 }
 
 func TestRefusedWebSockets(t *testing.T) {
@@ -98,14 +99,14 @@ func TestRefusedWebSockets(t *testing.T) {
 	} {
 		headers := strings.Replace(webSocketHeaders, spoil[0], spoil[1], 1)
 		if headers == webSocketHeaders {
-			t.Fatalf("%s: nothing spoiled", name)
+			t.Fatalf("%s: the headers are unchanged", name)
 		}
 		c := dial(t, s)
 		if r := c.do("GET", engineSocket, "", headers); r.status != 400 || !strings.HasPrefix(r.body, `{"code":3,`) {
 			t.Errorf("%s: %d %s, want 400", name, r.status, r.body)
 		}
-		if r := c.do("GET", enginePoll, ""); r.status != 200 { // the connection still speaks HTTP
-			t.Errorf("%s: then a handshake by polling: %d %s", name, r.status, r.body)
+		if r := c.do("GET", enginePoll, ""); r.status != 200 { // the connection is still usable for HTTP
+			t.Errorf("%s: then a handshake by polling: %d %s, want 200", name, r.status, r.body)
 		}
 	}
 	if r := dial(t, s).do("POST", engineSocket, "x", webSocketHeaders); r.status != 400 {
@@ -113,8 +114,8 @@ func TestRefusedWebSockets(t *testing.T) {
 	}
 }
 
-// TestSubprotocol: the first that a client offers is selected, as by Socket.IO's
-// own server. Clients fail when none is.
+// The first subprotocol that a client offers must be selected, as by the
+// Socket.IO server. Clients fail if none is.
 func TestSubprotocol(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -127,25 +128,26 @@ func TestSubprotocol(t *testing.T) {
 	} {
 		for _, target := range []string{engineSocket, engineSocket + "&sid=" + openPolling(t, s).sid} {
 			r := dial(t, s).do("GET", target, "", header, webSocketHeaders)
-			if got, told := r.header["Sec-Websocket-Protocol"]; r.status != 101 || told != (want != "") || told && got[0] != want {
+			if got, has := r.header["Sec-Websocket-Protocol"]; r.status != 101 || has != (want != "") || has && got[0] != want {
 				t.Errorf("%s: %d %v, want %q", header, r.status, got, want)
 			}
 		}
 	}
 	r := dial(t, s).do("GET", engineSocket, "", "Sec-WebSocket-Protocol: a b", webSocketHeaders)
 	if r.status != 400 || !strings.Contains(r.body, "sec-websocket-protocol") {
-		t.Errorf("no token: %d %s", r.status, r.body)
+		t.Errorf("an invalid subprotocol: %d %s, want 400", r.status, r.body)
 	}
 }
 
-// TestEarlyFrames come in one write with the handshake.
+// The first frames arrive in one write with the WebSocket handshake. They must
+// be handled.
 func TestEarlyFrames(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	c := dial(t, s)
 	c.send(requestText("GET", engineSocket, "", webSocketHeaders) + frame(true, 1, `40{"token":"ann"}`) + frame(true, 1, "42"+joinEvent("1")))
 	if r := c.receive(); r.status != 101 {
-		t.Fatalf("%d %s", r.status, r.body)
+		t.Fatalf("%d %s, want 101", r.status, r.body)
 	}
 	ann := socket{c}
 	parseOpen(t, ann.next())
@@ -170,14 +172,14 @@ func TestTokenOfTheHandshake(t *testing.T) {
 		c, _ := openWS(t, s, header)
 		c.text("40")
 		if got := c.next(); strings.HasPrefix(got, "44") != refused {
-			t.Errorf("%s: %s", header, got)
+			t.Errorf("%s: CONNECT was answered with %s, want refused %v", header, got, refused)
 		}
 		get := dial(t, s)
 		r := get.do("GET", enginePoll, "", header)
 		p := &pollSession{t: t, s: s, sid: parseOpen(t, r.body).SID, get: get, post: dial(t, s)}
 		p.send("40")
 		if got := p.next(); strings.HasPrefix(got, "44") != refused {
-			t.Errorf("%s, by polling: %s", header, got)
+			t.Errorf("%s, by polling: CONNECT was answered with %s, want refused %v", header, got, refused)
 		}
 	}
 }
@@ -201,7 +203,7 @@ func TestCORS(t *testing.T) {
 		t.Errorf("poll: %v", r.header)
 	}
 	if r := c.do("GET", enginePoll+"&sid=x", "", mine); r.status != 400 || r.header.Get("Access-Control-Allow-Origin") != origin {
-		t.Errorf("an error: %d %v", r.status, r.header) // else the page cannot read why
+		t.Errorf("an error: %d %v, want 400", r.status, r.header) // without the header the page cannot read the error
 	}
 
 	cookies := "Cookie: " + strings.Repeat("x", 20<<10)
@@ -209,26 +211,26 @@ func TestCORS(t *testing.T) {
 		c := dial(t, s)
 		c.send(head)
 		if r := c.receive(); r.status != 431 || r.header.Get("Access-Control-Allow-Origin") != origin {
-			t.Errorf("a head too large: %d %v", r.status, r.header)
+			t.Errorf("a head too large: %d %v, want 431", r.status, r.header)
 		}
 	}
 
 	for _, header := range []string{evil, "Origin: null", "Origin: " + origin + ".evil.example", "Origin: https://localhost:3000"} {
 		r := c.do("GET", enginePoll, "", header)
-		if _, told := r.header["Access-Control-Allow-Origin"]; told || r.status != 403 || r.body != `{"code":4,"message":"Forbidden"}` {
-			t.Errorf("%s: %d %v %s", header, r.status, r.header, r.body)
+		if _, has := r.header["Access-Control-Allow-Origin"]; has || r.status != 403 || r.body != `{"code":4,"message":"Forbidden"}` {
+			t.Errorf("%s: %d %v %s, want 403", header, r.status, r.header, r.body)
 		}
 		ws := dial(t, s).do("GET", engineSocket, "", header, webSocketHeaders)
 		if ws.status != 403 || ws.body != `{"code":4,"message":"Forbidden"}` {
-			t.Errorf("WebSocket, %s: %d %s", header, ws.status, ws.body)
+			t.Errorf("WebSocket, %s: %d %s, want 403", header, ws.status, ws.body)
 		}
 		probe := dial(t, s).do("GET", engineSocket+"&sid="+sid, "", header, webSocketHeaders)
 		if probe.status != 403 {
-			t.Errorf("probe, %s: %d %s", header, probe.status, probe.body)
+			t.Errorf("probe, %s: %d %s, want 403", header, probe.status, probe.body)
 		}
 	}
 	openWS(t, s, mine)
-	openWS(t, s) // not a browser
+	openWS(t, s) // without Origin, as clients outside browsers
 
 	r = c.do("OPTIONS", enginePoll, "", mine, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,x-id")
 	if h := r.header; r.status != 204 || r.body != "" || h.Get("Access-Control-Allow-Origin") != origin ||
@@ -236,8 +238,8 @@ func TestCORS(t *testing.T) {
 		t.Errorf("preflight: %d %v %q", r.status, h, r.body)
 	}
 	r = c.do("OPTIONS", enginePoll, "", evil, "Access-Control-Request-Method: POST")
-	if _, told := r.header["Access-Control-Allow-Origin"]; told || r.header.Get("Access-Control-Allow-Methods") != "" {
-		t.Errorf("preflight of a stranger: %d %v", r.status, r.header)
+	if _, has := r.header["Access-Control-Allow-Origin"]; has || r.header.Get("Access-Control-Allow-Methods") != "" {
+		t.Errorf("preflight of another origin: %d %v, want no CORS headers", r.status, r.header)
 	}
 	if st := s.Stats(); st.RefusedOrigin != 12 || st.Sessions != 3 {
 		t.Errorf("%d refused origins counted, want 12; %d sessions, want 3", st.RefusedOrigin, st.Sessions)
@@ -248,13 +250,13 @@ func TestAnyOrigin(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.Origins = NewOrigins("*") })
 	r := dial(t, s).do("GET", enginePoll, "", "Origin: http://any.example")
-	if got := r.header.Get("Access-Control-Allow-Origin"); got != "http://any.example" { // credentials rule "*" out
-		t.Errorf("Access-Control-Allow-Origin %q", got)
+	if got := r.header.Get("Access-Control-Allow-Origin"); got != "http://any.example" { // "*" is not allowed with credentials
+		t.Errorf("Access-Control-Allow-Origin %q, want the origin of the request", got)
 	}
 	openWS(t, s, "Origin: http://any.example")
 }
 
-// TestUnconnectedSessionsEnd: an Engine.IO session is for a Socket.IO one.
+// Sessions without a Socket.IO connection must be closed after ConnectTimeout.
 func TestUnconnectedSessionsEnd(t *testing.T) {
 	t.Parallel()
 	s := newServerOf(t, func(_ *Config, r *rooms.Config) { r.ConnectTimeout = 10 * time.Second })
@@ -274,8 +276,8 @@ func TestUnconnectedSessionsEnd(t *testing.T) {
 	}
 }
 
-// TestDisconnectedSessionsEnd: after DISCONNECT the time to CONNECT runs anew,
-// also when no heartbeat is due for long.
+// After DISCONNECT the session must be closed after ConnectTimeout, also if no
+// heartbeat is due before.
 func TestDisconnectedSessionsEnd(t *testing.T) {
 	t.Parallel()
 	s := newServerOf(t, func(c *Config, r *rooms.Config) {
@@ -286,15 +288,15 @@ func TestDisconnectedSessionsEnd(t *testing.T) {
 	c.text("41")
 	testkit.Await(t, "the socket to leave", func() bool { return s.config.Hub.Stats().Sockets == 0 })
 	s.elapse(9 * time.Second)
-	c.connect("ann") // once more
+	c.connect("ann") // connects again
 	c.text("41")
 	testkit.Await(t, "the socket to leave", func() bool { return s.config.Hub.Stats().Sockets == 0 })
 	s.elapse(21 * time.Second)
 	c.wantEnd()
 }
 
-// TestHalfHandshakes: what a client sends of a handshake and no more must cost
-// nothing once it is gone.
+// Clients send part of a handshake and close. Nothing may be left of their
+// connections.
 func TestHalfHandshakes(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -316,7 +318,7 @@ func TestHalfHandshakes(t *testing.T) {
 	}
 }
 
-// TestSplitHandshake arrives byte by byte.
+// A handshake and a frame arrive byte by byte.
 func TestSplitHandshake(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -327,7 +329,7 @@ func TestSplitHandshake(t *testing.T) {
 		}
 	}
 	if r := c.receive(); r.status != 101 {
-		t.Fatalf("%d %s", r.status, r.body)
+		t.Fatalf("%d %s, want 101", r.status, r.body)
 	}
 	ann := socket{c}
 	parseOpen(t, ann.next())
@@ -335,6 +337,6 @@ func TestSplitHandshake(t *testing.T) {
 		ann.send(string([]byte{b}))
 	}
 	if got := ann.next(); !strings.HasPrefix(got, "40{") {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want the answer to CONNECT", got)
 	}
 }

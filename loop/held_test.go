@@ -12,12 +12,13 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// half is what these tests send of a message that never becomes whole.
+// half is the part that these tests send of a message that is never completed.
 var half = strings.Repeat("4", 500_000)
 
-// TestTooMuchIsHeldOfUnfinishedMessages: who starts a message may have it
-// held, but not a hundred of them at once. Nobody needs a token for that.
-func TestTooMuchIsHeldOfUnfinishedMessages(t *testing.T) {
+// Many clients, most without a token, send parts of messages, in all forms that
+// the server keeps. Sessions beyond MaxHeld must be closed, and no others; the
+// bytes must not be counted any more when the clients have gone.
+func TestBytesOfIncompleteMessagesAreLimited(t *testing.T) {
 	t.Parallel()
 	const clients, most = 20, 4 << 20
 	for name, start := range map[string]func(t *testing.T, s *Server) *wire{
@@ -53,7 +54,7 @@ func TestTooMuchIsHeldOfUnfinishedMessages(t *testing.T) {
 		"attachments by polling": func(t *testing.T, s *Server) *wire {
 			p := openPolling(t, s)
 			p.post.send(requestText("POST", p.target(), `452-["x"]`+"\x1eb"+strings.Repeat("AAAA", len(half)/4)))
-			_, _ = p.post.tryReceive("POST") // an error: it was ended while its body came
+			_, _ = p.post.tryReceive("POST") // an error: the session may have ended during the request
 			return p.post
 		},
 	} {
@@ -65,10 +66,10 @@ func TestTooMuchIsHeldOfUnfinishedMessages(t *testing.T) {
 			for range clients {
 				started = append(started, start(t, s))
 			}
-			testkit.Await(t, "somebody to be ended", func() bool { return s.Stats().Shed > 0 })
-			testkit.Await(t, "no more to be held than may be", func() bool { return s.Stats().Held <= most })
+			testkit.Await(t, "a session to be shed", func() bool { return s.Stats().Shed > 0 })
+			testkit.Await(t, "the held bytes to be below the limit", func() bool { return s.Stats().Held <= most })
 			if n := s.Stats().Shed; n == clients {
-				t.Error("all were ended, not only those beyond the bound")
+				t.Error("all sessions were shed, want only those beyond the limit")
 			}
 			ann.join("1")
 			for _, c := range started {
@@ -89,9 +90,9 @@ func (c *wire) sent(text string) *wire {
 	return c
 }
 
-// TestMessagesThatBecomeWholeAreNotHeld: what is counted while a message comes
-// is not counted afterwards, and the limit ends nobody who keeps below it.
-func TestMessagesThatBecomeWholeAreNotHeld(t *testing.T) {
+// Messages arrive in parts below the limit. They must not be counted any more
+// when they are complete, and no session must be shed.
+func TestCompleteMessagesAreNotHeld(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.MaxHeld = 2 << 20 })
 	c, _ := openWS(t, s)
@@ -112,13 +113,13 @@ func TestMessagesThatBecomeWholeAreNotHeld(t *testing.T) {
 	}
 	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Held == 0 })
 	if n := s.Stats().Shed; n != 0 {
-		t.Errorf("%d were ended", n)
+		t.Errorf("%d sessions were shed, want none", n)
 	}
 }
 
-// TestChunksThatDrip: a body in chunks is put together once, not anew for each
-// packet, of which there can be thousands in a megabyte.
-func TestChunksThatDrip(t *testing.T) {
+// A body arrives in many small chunks. It must be gathered once, and not again
+// for each packet; the connection must stay usable.
+func TestBodyInSmallChunksIsGatheredOnce(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
 	p := openPolling(t, s)
@@ -134,25 +135,25 @@ func TestChunksThatDrip(t *testing.T) {
 	const next = "GET /socket.io/ HTTP/1.1\r\nHost: x\r\n\r\n"
 	c.send("0\r\n\r\n")
 	if r := c.receive(); r.status != 200 || r.close {
-		t.Fatalf("%d %s, closing %v", r.status, r.body, r.close)
+		t.Fatalf("%d %s, closing %v, want 200", r.status, r.body, r.close)
 	}
 	p.want(half + strings.Repeat("4", 100))
-	c.send(next) // the connection is as any other
+	c.send(next) // the connection is usable for other requests
 	if r := c.receive(); r.status != 400 {
-		t.Errorf("the next request: %d", r.status)
+		t.Errorf("the next request: %d, want 400", r.status)
 	}
 	c.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n4h\r\n")
 	testkit.Await(t, "a body to be gathered", func() bool { gathered, _ := s.gathering(); return gathered > 0 })
 	c.send("0\r\n\r\n" + next)
 	if r := c.receive(); r.status != 200 || !r.close {
-		t.Errorf("with a request behind it: %d, closing %v, want 200 and the end", r.status, r.close)
+		t.Errorf("with a request after it: %d, close %v, want 200 and true", r.status, r.close)
 	}
 	c.wantEOF()
 	p.want("4h")
 }
 
-// gathering is what there is of a body in chunks, and of its connection's input
-// beside it.
+// gathering returns the length of a chunked body that is being gathered, and of
+// the input of its connection in gnet.
 func (s *Server) gathering() (gathered, inGnet int) {
 	s.onAll(func(w *worker, _ time.Time) {
 		for _, owner := range w.timers() {

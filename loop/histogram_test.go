@@ -22,7 +22,7 @@ func TestHistogramBuckets(t *testing.T) {
 		}
 	}
 	if d.Count != 5 || d.Sum != time.Minute+time.Second+201*time.Microsecond || len(buckets) != len(durationBounds) {
-		t.Errorf("%d in %d buckets, sum %v", d.Count, len(buckets), d.Sum)
+		t.Errorf("%d durations in %d buckets with the sum %v, want 5 and the sum of all", d.Count, len(buckets), d.Sum)
 	}
 }
 
@@ -33,7 +33,7 @@ func TestBroadcastsAreTimed(t *testing.T) {
 	for _, c := range members {
 		c.join("1")
 	}
-	testkit.Await(t, "what the joins broadcast to be timed", func() bool {
+	testkit.Await(t, "the broadcasts of the joins to be timed", func() bool {
 		idle := s.config.Hub.Stats().MailboxWaiting == 0
 		s.onAll(func(w *worker, _ time.Time) { idle = idle && w.turns.began.IsZero() })
 		return idle
@@ -45,6 +45,6 @@ func TestBroadcastsAreTimed(t *testing.T) {
 		s.on(0, func(*worker, time.Time) {})
 	}
 	if n := s.Stats().Broadcast.Count; n > before+2 { // one for each loop
-		t.Errorf("%d broadcasts timed for one", n-before)
+		t.Errorf("%d durations for one broadcast, want one for each loop at most", n-before)
 	}
 }

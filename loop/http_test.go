@@ -32,7 +32,7 @@ func TestKeepAlive(t *testing.T) {
 				t.Errorf("keep-alive announced: %v, headers %v", announced, r.header)
 			}
 			if told := r.header.Get("Connection") == "close" || r.close; told != c.close {
-				t.Errorf("closing %v, headers %v", r.close, r.header)
+				t.Errorf("close is %v, want that of the case; headers %v", r.close, r.header)
 			}
 			if c.close {
 				conn.wantEOF()
@@ -64,13 +64,13 @@ func TestExpectContinue(t *testing.T) {
 		}
 		c.send("4hello")
 		if r := c.receive(); r.status != 200 || r.body != "ok" {
-			t.Fatalf("%d %s", r.status, r.body)
+			t.Fatalf("%d %s, want 200 ok", r.status, r.body)
 		}
 		if r := c.do("GET", p.target(), ""); r.body != "4hello" {
-			t.Fatalf("%d %q", r.status, r.body)
+			t.Fatalf("%d %q, want 4hello", r.status, r.body)
 		}
 	}
-	// What is refused anyway need not be sent.
+	// A body that is refused need not be sent.
 	c := dial(t, s)
 	c.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 2000000\r\n\r\n")
 	if r := c.receive(); r.status != http.StatusRequestEntityTooLarge {
@@ -90,20 +90,20 @@ func TestChunkedBody(t *testing.T) {
 			c.send(piece)
 		}
 		if r := c.receive(); r.status != 200 || r.body != "ok" {
-			t.Fatalf("%d %s", r.status, r.body)
+			t.Fatalf("%d %s, want 200 ok", r.status, r.body)
 		}
 		c.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\n" + chunked + "\r\n\r\n7\r\n\x1e4again\r\n0\r\n\r\n" + requestText("GET", p.target(), ""))
-		if r := c.receive(); r.status == 200 { // an empty first packet
-			t.Fatalf("%d %s", r.status, r.body)
+		if r := c.receive(); r.status == 200 { // the first packet is empty, which is an error
+			t.Fatalf("%d %s, want an error for an empty packet", r.status, r.body)
 		}
 		p.wantUnknown()
 		p = openPolling(t, s)
 	}
-	for range 10 { // whole in one read, so that the connection moves with it
+	for range 10 { // the whole request is in one read, so the connection moves with it
 		c := dial(t, s)
 		c.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\n" + chunked + "\r\n\r\n2\r\n4h\r\n3\r\ney!\r\n0\r\n\r\n")
 		if r := c.receive(); r.status != 200 {
-			t.Fatalf("%d %s", r.status, r.body)
+			t.Fatalf("%d %s, want 200", r.status, r.body)
 		}
 		p.want("4hey!")
 	}
@@ -115,13 +115,13 @@ func TestLimitsOnRequests(t *testing.T) {
 	p := openPolling(t, s)
 	target := p.target()
 	long := strings.Repeat("x", 100_001)
-	p.send("4" + long[:99_999]) // as long as is allowed
+	p.send("4" + long[:99_999]) // the largest body allowed
 	if got := p.next(); len(got) != 100_000 {
-		t.Errorf("%d bytes came back", len(got))
+		t.Errorf("%d bytes came back, want 100000", len(got))
 	}
-	p.send("4" + long[:99_999]) // as long as is allowed
+	p.send("4" + long[:99_999]) // the largest body allowed
 	if got := p.next(); len(got) != 100_000 {
-		t.Errorf("%d bytes came back", len(got))
+		t.Errorf("%d bytes came back, want 100000", len(got))
 	}
 	for name, c := range map[string]struct {
 		request string
@@ -141,7 +141,7 @@ func TestLimitsOnRequests(t *testing.T) {
 		"HTTP/2":         {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // the server waits a moment before it closes
+			t.Parallel() // the server closes refused connections after some time
 			conn := dial(t, s)
 			conn.send(c.request)
 			if r := conn.receive(); r.status != c.status || !strings.HasPrefix(r.body, `{"code":3,"message":"`) {
@@ -157,7 +157,7 @@ func TestSlowHead(t *testing.T) {
 	s := newServer(t, func(c *Config) { c.HeadTimeout = 2 * time.Second })
 	silent, slow, again := dial(t, s), dial(t, s), dial(t, s)
 	again.do("GET", enginePoll, "")
-	again.send("GET /soc") // the second head has its time too
+	again.send("GET /soc") // the timeout applies to the second head as well
 	slow.send("GET /socket.io/?EIO=4&tran")
 	if r := slow.receive(); r.status != http.StatusRequestTimeout {
 		t.Errorf("half a head: %d, want 408", r.status)
@@ -210,8 +210,8 @@ func (w *worker) timers() (owners []wheel.Owner) {
 	return owners
 }
 
-// TestLargeReplyBeforeTheClose: all of a poll's answer gets out, also when
-// the connection ends with it and the client is not quick to read.
+// A poll whose connection is closed after it gets an answer of 8 MB, and the
+// client reads slowly. All of the answer must arrive before the end.
 func TestLargeReplyBeforeTheClose(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPending = 16 << 20 })
@@ -228,10 +228,10 @@ func TestLargeReplyBeforeTheClose(t *testing.T) {
 		}
 		get := dial(t, s)
 		get.send("GET " + p.target() + " HTTP/" + version + "\r\nHost: test\r\nConnection: close\r\n\r\n")
-		if _, err := get.in.Peek(1); err != nil { // it has begun
+		if _, err := get.in.Peek(1); err != nil { // the answer has begun
 			t.Fatal(err)
 		}
-		s.onAll(func(*worker, time.Time) {}) // and is through with it
+		s.onAll(func(*worker, time.Time) {}) // the loop has written what it can
 		r, err := get.tryReceive("GET")
 		if err != nil || r.body != want.String() {
 			t.Errorf("HTTP/%s: %d bytes of %d, %v", version, len(r.body), want.Len(), err)

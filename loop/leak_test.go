@@ -19,7 +19,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// holdings is everything that must be given back.
+// holdings counts everything that must be freed when all clients have gone.
 type holdings struct {
 	Sessions, BySID, Timers, Pending, Unflushed int
 	Rooms, Members                              int
@@ -49,14 +49,14 @@ func (s *Server) holdings() (h holdings) {
 	return h
 }
 
-// goroutines returns the number of goroutines, without those of the pool by which
-// gnet enrolls connections: they end when they were idle for 10 to 20 s.
+// goroutines returns the number of goroutines, without those of the pool with
+// which gnet enrolls connections: they end after 10 to 20 s without work.
 func goroutines() (n int) {
 	var profile strings.Builder
-	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // to memory
+	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // writing to memory does not fail
 	for stack := range strings.SplitSeq(profile.String(), "\n\n") {
 		count, _, isStack := strings.Cut(stack, " @ ")
-		if _, line, header := strings.Cut(count, "\n"); header { // of the profile
+		if _, line, header := strings.Cut(count, "\n"); header { // the header of the profile
 			count = line
 		}
 		if isStack && !strings.Contains(stack, "panjf2000/ants") {
@@ -67,8 +67,9 @@ func goroutines() (n int) {
 	return n
 }
 
-// TestNothingLeaks: thousands of connections that end in every way there is
-// leave nothing behind.
+// Thousands of connections are opened and ended in all ways of the list visits.
+// Afterwards no session, timer, room, connection, descriptor or goroutine may
+// be left.
 func TestNothingLeaks(t *testing.T) {
 	testkit.Slow(t, "it has 60 rounds of clients that come and go, and waits until the process is as small as before: 7 s")
 	const rounds, atOnce = 60, 200
@@ -105,18 +106,18 @@ func TestNothingLeaks(t *testing.T) {
 	t.Logf("%d connections, %d sessions, %d upgrades, %d moved, %d forwarded, closed %v; left %+v",
 		st.Accepted, st.HandshakesPoll+st.HandshakesWS, st.Upgrades, st.Moved, st.Forwarded, st.Closed, after)
 	if st.Panics != 0 {
-		t.Errorf("%d panics", st.Panics)
+		t.Errorf("%d panics, want none", st.Panics)
 	}
 	if st.Upgrades == 0 || st.Moved == 0 || st.Forwarded == 0 {
-		t.Error("the visits do not do what they are for")
+		t.Error("no connection was upgraded, moved or forwarded, want some of each")
 	}
 	if names, total := s.config.Hub.Names(10); total != 0 {
-		t.Errorf("%d rooms are occupied: %q", total, names)
+		t.Errorf("%d rooms are occupied, want none: %q", total, names)
 	}
 }
 
-// settled waits until nothing is held, and no more of the process's than
-// before.
+// settled waits until nothing is counted, and until the process has no more
+// descriptors and goroutines than before.
 func (s *Server) settled(t *testing.T, before *holdings) (now holdings) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -134,12 +135,12 @@ func (s *Server) settled(t *testing.T, before *holdings) (now holdings) {
 		if time.Now().After(deadline) {
 			t.Fatalf("held: %+v\nbefore: %+v", now, before)
 		}
-		time.Sleep(wheel.Tick) // between two looks
+		time.Sleep(wheel.Tick) // between two checks
 	}
 }
 
-// A visitor connects in one of the ways clients do, and leaves. Whatever fails
-// because the server was quicker is none of its business.
+// A visitor connects in one of several ways, and leaves. It ignores errors,
+// because the server may have closed the connection before.
 type visitor struct {
 	s      *Server
 	room   string
@@ -148,7 +149,7 @@ type visitor struct {
 	sid    string
 }
 
-// leave closes what is still open, politely or not.
+// leave closes all connections, some of them with an RST.
 func (v *visitor) leave() {
 	for _, c := range v.wires {
 		if v.abrupt {
@@ -179,7 +180,7 @@ func (v *visitor) do(method, target, body string) string {
 
 func (v *visitor) poll(more string) string { return enginePoll + "&sid=" + v.sid + more }
 
-// openPolling leaves v.sid "" when the server has refused.
+// openPolling opens a session and joins. v.sid is "" if the server has refused it.
 func (v *visitor) openPolling() {
 	if body := v.do("GET", enginePoll, ""); len(body) > 30 {
 		v.sid = body[len(`0{"sid":"`):][:sidLen]
@@ -213,7 +214,7 @@ func (v *visitor) probe() socket {
 	return c
 }
 
-// visits are the ways to come and go.
+// visits are the ways in which clients connect and leave.
 var visits = []func(v *visitor){
 	func(v *visitor) { v.dial() },
 	func(v *visitor) { v.say(v.dial(), "GET /socket.io/?EIO=4") },
@@ -250,12 +251,12 @@ var visits = []func(v *visitor){
 		v.do("GET", v.poll(""), "")
 		v.say(v.dial(), requestText("GET", v.poll(""), ""))
 	},
-	func(v *visitor) { // two are
+	func(v *visitor) { // two polls at the same time
 		v.openPolling()
 		v.say(v.dial(), requestText("GET", v.poll(""), ""))
 		v.say(v.dial(), requestText("GET", v.poll(""), ""))
 	},
-	func(v *visitor) { // forwarded
+	func(v *visitor) { // requests that are forwarded to another loop
 		v.openPolling()
 		c := v.dial()
 		for range 3 {

@@ -29,7 +29,7 @@ func TestMaxConnections(t *testing.T) {
 	for range 10 {
 		c := dial(t, s)
 		if r := c.receive(); r.status != 503 || r.header.Get("Retry-After") == "" {
-			t.Errorf("one too many: %d %v, want 503", r.status, r.header)
+			t.Errorf("a connection beyond the limit: %d %v, want 503", r.status, r.header)
 		}
 		c.wantEOF()
 	}
@@ -38,45 +38,46 @@ func TestMaxConnections(t *testing.T) {
 	}
 	for _, c := range open {
 		if r := c.do("GET", "/socket.io/", ""); r.status != 400 {
-			t.Errorf("a connection that was there: %d", r.status)
+			t.Errorf("a request on a connection within the limit: %d, want 400", r.status)
 		}
 	}
 	open[0].conn.Close()
-	testkit.Await(t, "room for one", func() bool { return s.conns.Load() == 4 })
+	testkit.Await(t, "one connection to be counted less", func() bool { return s.conns.Load() == 4 })
 	c := dial(t, s)
 	if r := c.do("POST", enginePoll+"&sid="+sid, "1"); r.status != 200 {
-		t.Errorf("%d %s", r.status, r.body)
+		t.Errorf("POST on a connection within the limit: %d %s, want 200", r.status, r.body)
 	}
 	c.conn.Close()
-	testkit.Await(t, "room for one", func() bool { return s.conns.Load() == 4 && s.Stats().Sessions == 4 })
+	testkit.Await(t, "one connection and one session to be counted less", func() bool { return s.conns.Load() == 4 && s.Stats().Sessions == 4 })
 	connectWS(t, s, "ann").join("1")
 }
 
-// TestMaxSessions: polling needs no connection of its own, so that sessions
-// are bounded too.
+// MaxConnections also limits sessions, because a polling session needs no
+// connection of its own.
 func TestMaxSessions(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxConnections = 5 })
 	c := dial(t, s)
 	for range 5 {
 		if r := c.do("GET", enginePoll, ""); r.status != 200 {
-			t.Fatalf("%d %s", r.status, r.body)
+			t.Fatalf("%d %s, want 200", r.status, r.body)
 		}
 	}
 	if r := c.do("GET", enginePoll, ""); r.status != 503 || !r.close {
-		t.Errorf("one too many: %d, closing %v, want 503 and the end", r.status, r.close)
+		t.Errorf("a session beyond the limit: %d, close %v, want 503 and true", r.status, r.close)
 	}
 	if r := dial(t, s).do("GET", engineSocket, "", webSocketHeaders); r.status != 503 {
-		t.Errorf("on WebSocket: %d, want 503", r.status)
+		t.Errorf("a session on WebSocket beyond the limit: %d, want 503", r.status)
 	}
-	s.elapse(26 * time.Second) // pings
-	s.elapse(50 * time.Second) // and no pongs
+	s.elapse(26 * time.Second) // pings are sent
+	s.elapse(50 * time.Second) // no pong has come
 	testkit.Await(t, "the sessions to end", func() bool { return s.Stats().Sessions == 0 })
 	connectWS(t, s, "ann").join("1")
 }
 
-// TestMaxConnectionsLetsConnectionsMove: one that moves is not a new one.
-func TestMaxConnectionsLetsConnectionsMove(t *testing.T) {
+// At the limit of connections, one that moves to another loop must not be
+// counted as a new one.
+func TestConnectionsMoveAtMaxConnections(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.MaxConnections = 4 })
 	a, b := openPolling(t, s), openPolling(t, s)
@@ -121,12 +122,12 @@ func TestPingTimeout(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.PingInterval, c.PingTimeout = time.Second, time.Second })
 	c := connectWS(t, s, "ann")
-	p := connectPolling(t, s, "bob")      // does not even poll
+	p := connectPolling(t, s, "bob")      // does not poll
 	parked := connectPolling(t, s, "eve") // polls, but does not answer
 	parked.want("2")
 	parked.get.send(requestText("GET", parked.target(), ""))
 	c.want("2")
-	c.text("42" + joinEvent("1")) // other packets are no pong
+	c.text("42" + joinEvent("1")) // another packet is not a pong
 	parked.wantUnknownIn(parked.get.receive())
 	c.wantEnd()
 	testkit.Await(t, "all sessions to end", func() bool { return s.Stats().Sessions == 0 })
@@ -136,7 +137,8 @@ func TestPingTimeout(t *testing.T) {
 	}
 }
 
-// dialSlow is dial for a client whose kernel takes little before it reads.
+// dialSlow connects a client with a small receive buffer, so that little is
+// sent before it reads.
 func dialSlow(t testing.TB, s *Server, token string) socket {
 	t.Helper()
 	c := dial(t, s)
@@ -178,15 +180,16 @@ func TestSlowConsumerIsClosed(t *testing.T) {
 	}
 	idle.wantUnknown()
 	if st := s.Stats(); st.Sessions != 1 || s.config.Hub.Stats().Members != 2 {
-		t.Errorf("%d sessions with %d memberships are left, want the quick one's", st.Sessions, s.config.Hub.Stats().Members)
+		t.Errorf("%d sessions with %d memberships are left, want 1 with 2, those of quick", st.Sessions, s.config.Hub.Stats().Members)
 	}
 	if _, err := io.Copy(io.Discard, slow.in); err != nil && !isReset(err) {
 		t.Errorf("the slow client's connection: %v, want its end", err)
 	}
 }
 
-// TestSpeakerThatDoesNotRead: what it is answered must not be kept for ever.
-func TestSpeakerThatDoesNotRead(t *testing.T) {
+// A client sends messages and does not read the answers. Its session must be
+// closed as a slow consumer, and other sessions must work.
+func TestSenderThatDoesNotReadIsClosed(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.MaxPending = 256 << 10 })
 	flood, _ := openWS(t, s)
@@ -197,7 +200,7 @@ func TestSpeakerThatDoesNotRead(t *testing.T) {
 		_, err = io.WriteString(flood.conn, packet)
 	}
 	if err == nil || !isReset(err) {
-		t.Errorf("writing on: %v, want the end of the connection", err)
+		t.Errorf("writing to the closed session: %v, want a reset", err)
 	}
 	testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 1 })
 	if got := s.Stats().Closed[rooms.ReasonSlowConsumer]; got != 1 {
@@ -213,7 +216,7 @@ func TestVolatileIsDroppedForABackloggedReader(t *testing.T) {
 	slow, quick := dialSlow(t, s, "slow"), connectWS(t, s, "quick")
 	slow.join("1")
 	quick.join("1")
-	slow.next() // of quick's joining
+	slow.next() // user_joined of quick
 	text := strings.Repeat("x", 64<<10)
 	n := 0
 	for ; s.Stats().VolatileDropped == 0 && n < 400; n++ {
@@ -222,10 +225,10 @@ func TestVolatileIsDroppedForABackloggedReader(t *testing.T) {
 		quick.ask(n, typingEvent("1"))
 	}
 	if s.Stats().VolatileDropped == 0 {
-		t.Fatalf("nothing was dropped in %d rounds", n)
+		t.Fatalf("no volatile message was dropped in %d rounds", n)
 	}
 	typing := 0
-	for i := 0; i < n; { // all that is not volatile has to come
+	for i := 0; i < n; { // all messages that are not volatile must arrive
 		switch packet := slow.next(); {
 		case strings.HasPrefix(packet, fmt.Sprintf(`42["%d",`, i)):
 			i++
@@ -238,19 +241,19 @@ func TestVolatileIsDroppedForABackloggedReader(t *testing.T) {
 	if typing >= n {
 		t.Errorf("%d typing events came through, want fewer than %d", typing, n)
 	}
-	testkit.Await(t, "typing to be heard again", func() bool {
+	testkit.Await(t, "a typing event not to be dropped", func() bool {
 		before := s.Stats().VolatileDropped
 		quick.ask(n, typingEvent("1"))
 		s.sync(t)
 		return s.Stats().VolatileDropped == before
 	})
 	if got := slow.next(); !strings.HasPrefix(got, `42["user_typing"`) {
-		t.Errorf("got %.40q", got)
+		t.Errorf("got %.40q, want user_typing", got)
 	}
 }
 
-// TestDrain: the node says goodbye to everybody, not to all at once, and takes
-// no more.
+// A node drains. All sessions must end within the drain period, and new
+// connections and handshakes must be refused.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.DrainPeriod = 500 * time.Millisecond })
@@ -271,7 +274,7 @@ func TestDrain(t *testing.T) {
 	}
 	for _, p := range polls {
 		p.wantUnknownIn(p.get.receive())
-		p.get.wantEOF() // after partingTime
+		p.get.wantEOF() // the connection is closed after partingTime
 	}
 	if err := <-drained; err != nil {
 		t.Errorf("Drain: %v", err)
@@ -284,10 +287,10 @@ func TestDrain(t *testing.T) {
 		t.Error("new connections are accepted")
 	}
 	if r := idle.do("GET", enginePoll, ""); r.status != 503 || !r.close {
-		t.Errorf("a handshake on an old connection: %d, closing %v, want 503 and the end", r.status, r.close)
+		t.Errorf("a handshake on an old connection: %d, close %v, want 503 and true", r.status, r.close)
 	}
 	if st := s.Stats(); st.Sessions != 0 || st.Closed[rooms.ReasonDraining] != 20 || s.config.Hub.Stats().Members != 0 {
-		t.Errorf("%d sessions, closed %v, %d memberships", st.Sessions, st.Closed, s.config.Hub.Stats().Members)
+		t.Errorf("%d sessions, closed by reason %v, %d memberships; want none, 20 drained, none", st.Sessions, st.Closed, s.config.Hub.Stats().Members)
 	}
 }
 
@@ -317,8 +320,9 @@ func TestDrainIsSpread(t *testing.T) {
 	}
 }
 
-// TestRenew: who is there is sent away, and may come back to the same node.
-func TestRenew(t *testing.T) {
+// Renew ends the sessions that exist, and the clients may connect to the same
+// node again.
+func TestRenewEndsAllSessions(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.DrainPeriod = 500 * time.Millisecond })
 	var sockets []socket
@@ -326,9 +330,9 @@ func TestRenew(t *testing.T) {
 		sockets = append(sockets, connectWS(t, s, fmt.Sprint("user", i)))
 	}
 	s.Renew()
-	s.Renew() // begins again
+	s.Renew() // a second call starts again
 	for i := range s.config.Loops {
-		s.on(i, func(*worker, time.Time) {}) // behind what Renew has posted
+		s.on(i, func(*worker, time.Time) {}) // after the task that Renew has posted
 	}
 	late := connectWS(t, s, "late")
 	for _, c := range sockets {
@@ -342,14 +346,14 @@ func TestRenew(t *testing.T) {
 	late.wantEnd()
 }
 
-func TestDrainGivesUp(t *testing.T) {
+func TestDrainEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.DrainPeriod = time.Hour })
 	for i := range 5 {
 		connectWS(t, s, fmt.Sprint("user", i))
 	}
 	release := make(chan struct{})
-	ctx, cancel := contextThatEnds(t)
+	ctx, cancel := cancelableContext(t)
 	go func() {
 		testkit.Await(t, "the drain to begin", s.Draining)
 		cancel()

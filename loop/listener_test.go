@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestAStandInHasNobodyToAccept: a loop may have been told of a connection
-// before its listener was replaced, and gnet takes any other error for the end.
-func TestAStandInHasNobodyToAccept(t *testing.T) {
+// A listener is replaced by a descriptor without connections. accept must
+// return EAGAIN for it: gnet takes any other error as a reason to stop.
+func TestReplacedListenerAcceptsNoConnection(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -21,14 +21,14 @@ func TestAStandInHasNobodyToAccept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	l.Close() // f is a duplicate, and listens on
+	l.Close() // f is a duplicate, which still listens
 	waiting, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer waiting.Close()
 
-	listener := int(f.Fd()) // once: it makes blocking what the descriptor refers to
+	listener := int(f.Fd()) // Fd makes the listener blocking, so it is called once
 	if err := standIn([]int{listener}); err != nil {
 		t.Fatal(err)
 	}
@@ -37,6 +37,6 @@ func TestAStandInHasNobodyToAccept(t *testing.T) {
 	}
 	if conn, err := net.Dial("tcp", address); err == nil {
 		conn.Close()
-		t.Error("somebody still listens")
+		t.Error("a connection was accepted, want no listener")
 	}
 }

@@ -2,7 +2,7 @@ package loop
 
 import "testing"
 
-func TestPagesOfThisMachine(t *testing.T) {
+func TestLocalPages(t *testing.T) {
 	for origin, want := range map[string]bool{
 		"http://localhost:5173": true, "https://localhost": true, "http://127.0.0.1:8080": true, "http://[::1]:1": true,
 		"HTTP://LOCALHOST:3000":         true,

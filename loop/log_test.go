@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// lockedBuffer is written to by the event loops.
+// A lockedBuffer is a buffer that several event loops write to.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

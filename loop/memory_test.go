@@ -10,7 +10,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// buffered is what waits to be parsed on all connections.
+// buffered returns the number of bytes that wait to be parsed on all HTTP
+// connections.
 func (s *Server) buffered() (n int) {
 	s.onAll(func(w *worker, _ time.Time) {
 		for _, owner := range w.timers() {
@@ -22,7 +23,7 @@ func (s *Server) buffered() (n int) {
 	return n
 }
 
-func TestMemoryIsShort(t *testing.T) {
+func TestSessionsAreRefusedWhileMemoryIsShort(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	there := connectWS(t, s, "there")
@@ -34,13 +35,13 @@ func TestMemoryIsShort(t *testing.T) {
 	s.Tight(false)
 	connectWS(t, s, "new").join("2")
 	if got := s.Stats().RefusedTight; got != 1 {
-		t.Errorf("%d refused, want 1", got)
+		t.Errorf("%d counted as refused, want 1", got)
 	}
 }
 
-// TestTooMuchWaitsForAllSlowReaders: the bound on each would let the node hold
-// ten times what it may; those with the most waiting go, and only they.
-func TestTooMuchWaitsForAllSlowReaders(t *testing.T) {
+// Ten slow readers each stay below MaxPending, and exceed MaxHeld together. The
+// sessions with the most pending bytes must be closed, and no others.
+func TestTotalPendingBytesAreLimited(t *testing.T) {
 	t.Parallel()
 	const readers, most = 10, 8 << 20
 	s := newServer(t, func(c *Config) { c.MaxPending, c.MaxHeld = 8<<20, most })
@@ -55,10 +56,10 @@ func TestTooMuchWaitsForAllSlowReaders(t *testing.T) {
 	sent := 0
 	for n := 0; s.Stats().Shed == 0; n++ {
 		if n > 2000 {
-			t.Fatalf("nobody was closed: %+v", s.Stats())
+			t.Fatalf("no session was closed: %+v", s.Stats())
 		}
 		for i := range readers {
-			if i <= n%readers { // the first get more
+			if i <= n%readers { // the first readers get more
 				deliver(t, s, fmt.Sprint("user:slow", i), fmt.Sprintf(`42["%d","%s"]`, n, text))
 			}
 		}
@@ -70,12 +71,12 @@ func TestTooMuchWaitsForAllSlowReaders(t *testing.T) {
 	s.sync(t)
 	st := s.Stats()
 	if st.Held > most+readers*128<<10 {
-		t.Errorf("%d bytes wait, at most about %d may", st.Held, most)
+		t.Errorf("%d bytes are held, want about %d at most", st.Held, most)
 	}
 	if st.Closed[rooms.ReasonShed] != st.Shed || st.Closed[rooms.ReasonSlowConsumer] != 0 {
-		t.Errorf("closed %v", st.Closed)
+		t.Errorf("sessions closed by reason %v, want only shed ones", st.Closed)
 	}
-	for range sent { // several polls
+	for range sent { // in several polls
 		idle.next()
 	}
 	for _, c := range slow {

@@ -22,8 +22,8 @@ import (
 
 var simulated = flag.Int("simulated", 100_000, "sessions of BenchmarkSimulated")
 
-// countingConn stands in for a gnet connection: it takes what is written and
-// counts. All sessions of a loop share one.
+// A countingConn is a gnet connection that counts writes and keeps nothing. All
+// sessions of a loop share one.
 type countingConn struct {
 	gnet.Conn
 	writes, bytes int
@@ -37,24 +37,23 @@ func (c *countingConn) Write(b []byte) (int, error) {
 
 func (c *countingConn) OutboundBuffered() int { return 0 }
 
-// idleLoop stands in for a gnet event loop: the benchmark takes its turns by
-// hand.
+// An idleLoop is a gnet event loop that does nothing: the test runs the turns.
 type idleLoop struct{ gnet.EventLoop }
 
 func (idleLoop) Execute(context.Context, gnet.Runnable) error { return nil }
 
-// userAuth takes the token for the user's id.
+// userAuth accepts every token, as the id of its user.
 type userAuth struct{}
 
 func (userAuth) Authenticate(token []byte, _ rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
 	done(rooms.Identity{UserID: string(token), Expires: now.Add(24 * time.Hour)}, nil)
 }
 
-// A simulation is a node without sockets: everything above gnet is real.
+// A simulation is a server without sockets: everything above gnet is real.
 type simulation struct {
 	server *Server
 	hub    *rooms.Hub
-	conns  []*countingConn // one a loop
+	conns  []*countingConn // one for each loop
 	now    time.Time
 	turns  []time.Duration // the CPU time of each turn
 }
@@ -88,8 +87,8 @@ func newSimulation(tb testing.TB, loops int) *simulation {
 	return sim
 }
 
-// connect opens a session on WebSocket, authenticated and in a conversation
-// with three others.
+// connect opens a session on WebSocket, connects it, and joins a conversation
+// of four.
 func (sim *simulation) connect(i int) {
 	w := sim.server.workers[i%len(sim.server.workers)]
 	s := newSession(w, nil, sim.now)
@@ -101,7 +100,7 @@ func (sim *simulation) connect(i int) {
 	}
 }
 
-// settle takes turns until no loop has anything left to do or to write.
+// settle runs turns until no loop has anything to do or to write.
 func (sim *simulation) settle() {
 	for busy := true; busy; {
 		busy = false
@@ -114,7 +113,7 @@ func (sim *simulation) settle() {
 	}
 }
 
-// pingAll lets one ping interval pass, every client answering at once.
+// pingAll lets one ping interval pass. Every client answers at once.
 func (sim *simulation) pingAll() {
 	for end := sim.now.Add(25*time.Second + wheel.Tick); sim.now.Before(end); {
 		sim.now = sim.now.Add(wheel.Tick)
@@ -149,8 +148,8 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// threadTime is the CPU time of the calling thread, which a busy machine does
-// not lengthen.
+// threadTime returns the CPU time of the calling thread, which does not depend
+// on other load.
 func threadTime() time.Duration {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
@@ -167,10 +166,10 @@ func heapInUse() uint64 {
 
 const broadcasts = 5
 
-// BenchmarkSimulated measures what a node costs above the sockets: memory of
-// a session, heartbeat, and broadcasts to everybody. The benchmark suite runs
-// it with -simulated 1000000, and -benchtime 1x: more would do it all again
-// beside the remains of a first million.
+// BenchmarkSimulated measures a node without sockets: memory of a session,
+// heartbeats, and broadcasts to everybody. The benchmark suite runs it with
+// -simulated 1000000 -benchtime 1x; more iterations would run beside the
+// garbage of the first million.
 func BenchmarkSimulated(b *testing.B) {
 	runtime.LockOSThread() // for threadTime
 	defer runtime.UnlockOSThread()
@@ -209,8 +208,8 @@ func BenchmarkSimulated(b *testing.B) {
 	}
 }
 
-// heartbeat returns the CPU time of one heartbeat of every session, less what
-// the simulation's own search for pings to answer takes.
+// heartbeat returns the CPU time of one heartbeat of every session, without the
+// time in which the simulation looks for pings to answer.
 func (sim *simulation) heartbeat(b *testing.B) time.Duration {
 	b.Helper()
 	cpu := cpuTime()
@@ -227,8 +226,8 @@ func (sim *simulation) heartbeat(b *testing.B) time.Duration {
 	return cpuTime() - cpu - search
 }
 
-// everybodyIsOne has all clients connect anew as the same user: the one room
-// that can be entered without an announcement to everybody in it.
+// everybodyIsOne connects all clients again as the same user. The room of a
+// user is the only one that can be joined without announcements.
 func (sim *simulation) everybodyIsOne() {
 	for _, w := range sim.server.workers {
 		for i, s := range w.sessions {
@@ -242,7 +241,8 @@ func (sim *simulation) everybodyIsOne() {
 	sim.settle()
 }
 
-// gcPauseP99 is the 99th percentile of the collector's pauses, in seconds.
+// gcPauseP99 returns the 99th percentile of the garbage collector's pauses, in
+// seconds.
 func gcPauseP99() float64 {
 	sample := []metrics.Sample{{Name: "/sched/pauses/total/gc:seconds"}}
 	metrics.Read(sample)

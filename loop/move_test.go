@@ -8,10 +8,10 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// TestMoveOfAResetConnection: the client has gone when its connection is about
-// to move. A connection without a peer is nothing gnet can enroll, and must
-// not cost a descriptor.
-func TestMoveOfAResetConnection(t *testing.T) {
+// Clients reset their connections while these are about to move to another
+// loop. gnet cannot enroll a connection without a peer; its descriptors must be
+// closed.
+func TestMoveOfAResetConnectionClosesItsDescriptor(t *testing.T) {
 	s := newEchoServer(t, nil)
 	p := openPolling(t, s)
 	var gone []*wire
@@ -28,7 +28,7 @@ func TestMoveOfAResetConnection(t *testing.T) {
 	}
 	before := descriptors()
 
-	stop := make(chan struct{}) // what a busy loop finds when it comes round
+	stop := make(chan struct{}) // the loops are busy until this is closed
 	for _, w := range s.workers {
 		busy := make(chan struct{})
 		w.shard.Post(func(time.Time) { close(busy); <-stop })

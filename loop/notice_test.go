@@ -12,8 +12,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// TestTroublesAreLogged: each once, with where it comes from and what to do.
-func TestTroublesAreLogged(t *testing.T) {
+// Each kind of trouble with a client must be logged once, with its address and
+// what to do.
+func TestTroublesWithClientsAreLoggedOnce(t *testing.T) {
 	t.Parallel()
 	closing := func(reason rooms.Reason) func(s *Server) {
 		return func(s *Server) {
@@ -59,7 +60,7 @@ func TestTroublesAreLogged(t *testing.T) {
 				c.provoke(s)
 			}
 			want := append(c.want, "level=INFO", "address=127.0.0.1", "todo=")
-			testkit.Await(t, "the line", func() bool {
+			testkit.Await(t, "the log line", func() bool {
 				for _, text := range want {
 					if !strings.Contains(log.String(), text) {
 						return false
@@ -86,9 +87,9 @@ func TestNoticesAreRateLimitedByKind(t *testing.T) {
 		}
 	}
 	if said != 10 || unsaid != 9*99 {
-		t.Errorf("%d lines that tell of %d others, want 10 and %d", said, unsaid, 9*99)
+		t.Errorf("%d lines that count %d suppressed ones, want 10 and %d", said, unsaid, 9*99)
 	}
 	if _, ok := n[troubleBody].Allow(now, troubleBody.interval()); !ok {
-		t.Error("one kind of trouble silences another")
+		t.Error("a line was suppressed because of another kind")
 	}
 }

@@ -63,7 +63,7 @@ func TestOutboxAgreesWithAModel(t *testing.T) {
 	}
 }
 
-func TestOutboxGivesMemoryBack(t *testing.T) {
+func TestOutboxFreesMemory(t *testing.T) {
 	var o outbox
 	var a, b queue
 	m := codec.NewText([]byte("4x"))
@@ -73,22 +73,22 @@ func TestOutboxGivesMemoryBack(t *testing.T) {
 	o.push(&b, m)
 	o.drop(&a)
 	if len(o.nodes) < shrinkOutbox {
-		t.Fatalf("%d nodes while a message waits", len(o.nodes))
+		t.Fatalf("%d nodes while a message waits, want %d at least", len(o.nodes), shrinkOutbox)
 	}
 	if got := o.pop(&b); got != m {
-		t.Errorf("popped %v", got)
+		t.Errorf("popped %v, want %v", got, m)
 	}
 	if len(o.nodes) != 0 || o.used != 0 {
 		t.Errorf("%d nodes are kept, %d used, want none", len(o.nodes), o.used)
 	}
-	o.push(&a, m) // and it is as good as new
+	o.push(&a, m) // the outbox is usable again
 	if o.pop(&a) != m || o.pop(&a) != nil || o.pop(&b) != nil {
 		t.Error("the outbox does not work after it has shrunk")
 	}
 }
 
-// TestOutboxLetsGo: a popped message must not be kept from the collector.
-func TestOutboxLetsGo(t *testing.T) {
+// Nodes of popped messages must not refer to them, so that they can be collected.
+func TestOutboxKeepsNoReferenceToPoppedMessages(t *testing.T) {
 	var o outbox
 	var q queue
 	for range 10 {

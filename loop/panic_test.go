@@ -9,13 +9,14 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-func contextThatEnds(t testing.TB) (context.Context, context.CancelFunc) {
+func cancelableContext(t testing.TB) (context.Context, context.CancelFunc) {
 	return context.WithCancel(t.Context())
 }
 
 const boom = `42["boom"]`
 
-// TestPanicEndsThatSocketOnly, however the event came.
+// A handler panics. The session of the event must end, whichever transport it
+// came from, and others must not.
 func TestPanicEndsThatSocketOnly(t *testing.T) {
 	t.Parallel()
 	for name, provoke := range map[string]func(t *testing.T, s *Server){
@@ -59,13 +60,13 @@ func TestPanicEndsThatSocketOnly(t *testing.T) {
 			ann.join("1")
 			provoke(t, s)
 			if got := ann.next(); !strings.HasPrefix(got, `42["user_joined"`) {
-				t.Errorf("got %s", got)
+				t.Errorf("got %s, want user_joined", got)
 			}
-			if got := ann.next(); !strings.HasPrefix(got, `42["user_left"`) { // she left, however it happened
-				t.Errorf("got %s", got)
+			if got := ann.next(); !strings.HasPrefix(got, `42["user_left"`) { // the socket has left its room
+				t.Errorf("got %s, want user_left", got)
 			}
 			if st := s.Stats(); st.Panics != 1 || st.Sessions != 1 || s.config.Hub.Stats().Members != 2 {
-				t.Errorf("%d panics, %d sessions, %d memberships are left", st.Panics, st.Sessions, s.config.Hub.Stats().Members)
+				t.Errorf("%d panics, %d sessions, %d memberships; want 1, 1 and 2", st.Panics, st.Sessions, s.config.Hub.Stats().Members)
 			}
 			ann.join("2")
 			connectWS(t, s, "eve").join("1")
@@ -73,9 +74,9 @@ func TestPanicEndsThatSocketOnly(t *testing.T) {
 	}
 }
 
-// TestPanicInATaskHarmsNoOther: among those that wait may be the tick of the
-// wheel, without which the loop has no more timers.
-func TestPanicInATaskHarmsNoOther(t *testing.T) {
+// A task of a loop panics. The tasks after it must run: one of them may be the
+// tick of the timer wheel.
+func TestTasksAfterAPanicRun(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	ran := make(chan struct{})
@@ -87,7 +88,7 @@ func TestPanicInATaskHarmsNoOther(t *testing.T) {
 	select {
 	case <-ran:
 	case <-time.After(patience):
-		t.Error("the task behind one that panicked was lost")
+		t.Error("the task after one that panicked did not run")
 	}
 	before := w.lastTurn.Load()
 	testkit.Await(t, "the loop to go on ticking", func() bool { return w.lastTurn.Load() > before })

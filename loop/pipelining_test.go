@@ -28,7 +28,8 @@ func TestPipelinedRequests(t *testing.T) {
 	}
 }
 
-// TestManyPipelinedRequests are more than a loop takes at a time.
+// A client pipelines more requests than a loop handles in one turn. All must be
+// answered in order.
 func TestManyPipelinedRequests(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -43,16 +44,17 @@ func TestManyPipelinedRequests(t *testing.T) {
 	}()
 	for i := range n {
 		if r := p.get.receive(); r.status != 200 || r.body != "ok" {
-			t.Fatalf("POST %d: %d %s", i, r.status, r.body)
+			t.Fatalf("POST %d: %d %s, want 200 ok", i, r.status, r.body)
 		}
 		if r := p.get.receive(); r.status != 200 || r.body != fmt.Sprint("4", i) {
-			t.Fatalf("GET %d: %d %q", i, r.status, r.body)
+			t.Fatalf("GET %d: %d %q, want 200", i, r.status, r.body)
 		}
 	}
 }
 
-// TestPipelinerThatDoesNotRead must not have its answers kept for ever.
-func TestPipelinerThatDoesNotRead(t *testing.T) {
+// A client pipelines requests and does not read the answers. Its connection
+// must be closed.
+func TestPipelinerThatDoesNotReadIsClosed(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPending = 64 << 10 })
 	c := dial(t, s)
@@ -62,14 +64,15 @@ func TestPipelinerThatDoesNotRead(t *testing.T) {
 		_, err = io.WriteString(c.conn, requests)
 	}
 	if err == nil || !isReset(err) {
-		t.Errorf("writing on: %v, want the end of the connection", err)
+		t.Errorf("writing to the closed connection: %v, want a reset", err)
 	}
 	testkit.Await(t, "the connection to end", func() bool { return s.conns.Load() == 0 })
 	connectWS(t, s, "ann").join("1")
 }
 
-// TestBadRequestBehindGoodOnes: the good ones are answered, in their order.
-func TestBadRequestBehindGoodOnes(t *testing.T) {
+// A bad request follows good ones in one write. The good ones must be answered
+// first, in order.
+func TestBadRequestAfterGoodOnes(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	var refused []*wire // the server closes them refusedTimeout later, all at the same time
@@ -95,8 +98,8 @@ func TestBadRequestBehindGoodOnes(t *testing.T) {
 	}
 }
 
-// TestContinueBehindAnotherRequest: "100 Continue" belongs to its own request.
-func TestContinueBehindAnotherRequest(t *testing.T) {
+// "100 Continue" must be sent after the answer to the request before it.
+func TestContinueAfterAnotherRequest(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	c := dial(t, s)
@@ -112,8 +115,9 @@ func TestContinueBehindAnotherRequest(t *testing.T) {
 	}
 }
 
-// TestRequestsBehindAParkedPoll wait for it.
-func TestRequestsBehindAParkedPoll(t *testing.T) {
+// Requests are pipelined after a poll that is parked. They must be answered
+// after it, in order.
+func TestRequestsAfterAParkedPoll(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
 	p := openPolling(t, s)
@@ -128,9 +132,9 @@ func TestRequestsBehindAParkedPoll(t *testing.T) {
 	}
 }
 
-// TestInputBehindAParkedPollIsBounded: a client cannot have the server keep
-// what it sends ahead of its time.
-func TestInputBehindAParkedPollIsBounded(t *testing.T) {
+// A client sends 1 MB after a poll that is parked. The input that the server
+// keeps must be limited, and the connection closed.
+func TestInputAfterAParkedPollIsLimited(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.MaxPayload = 10_000 })
 	p := openPolling(t, s)
@@ -145,17 +149,17 @@ func TestInputBehindAParkedPollIsBounded(t *testing.T) {
 	p.wantUnknown()
 }
 
-// TestRequestsOfAllSizesBehindEachOther: next looks at a part of the input
-// only, and has to see the end of what is longer.
-func TestRequestsOfAllSizesBehindEachOther(t *testing.T) {
+// Requests of very different sizes are pipelined. The reader looks at part of
+// the input first, and must find the end of longer ones.
+func TestPipelinedRequestsOfAllSizes(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
 	p := openPolling(t, s)
 	c := dial(t, s)
 	want := ""
 	var all strings.Builder
-	// Less in sum than what may wait while a request is answered, as it does when
-	// the session is on the other loop.
+	// The sum is less than may wait while a request is handled, which happens
+	// if the session is on the other loop.
 	for i, size := range []int{10, 650_000, 20, 9000, 8000, 7000, 300_000, 30} {
 		body := fmt.Sprint("4", i) + strings.Repeat("x", size)
 		want += body
@@ -166,7 +170,7 @@ func TestRequestsOfAllSizesBehindEachOther(t *testing.T) {
 	c.send(all.String()[half:])
 	for range 8 {
 		if r := c.receive(); r.status != 200 || r.body != "ok" {
-			t.Fatalf("%d %s", r.status, r.body)
+			t.Fatalf("%d %s, want 200 ok", r.status, r.body)
 		}
 	}
 	got := ""
@@ -174,12 +178,12 @@ func TestRequestsOfAllSizesBehindEachOther(t *testing.T) {
 		got += p.next()
 	}
 	if got != want {
-		t.Errorf("%d bytes came back that are not the %d sent", len(got), len(want))
+		t.Errorf("%d bytes came back, which differ from the %d sent", len(got), len(want))
 	}
-	long := "4" + strings.Repeat("y", 40_000) // beyond the first look
+	long := "4" + strings.Repeat("y", 40_000) // longer than the part that is read first
 	c.send("POST " + p.target() + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long))
 	if r := c.receive(); r.status != 200 {
-		t.Fatalf("in chunks: %d %s", r.status, r.body)
+		t.Fatalf("in chunks: %d %s, want 200", r.status, r.body)
 	}
 	p.want(long)
 }

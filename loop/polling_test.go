@@ -16,11 +16,11 @@ func TestPollingCarriesPackets(t *testing.T) {
 	p := openPolling(t, s)
 	p.send("4hello")
 	if got := strings.Join(p.poll(), "|"); got != "4hello" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want 4hello", got)
 	}
 	p.send("4a\x1e4b\x1ebAQIDBA==\x1e4\x1e4äöü日本")
 	if got := strings.Join(p.poll(), "|"); got != "4a|4b|bAQIDBA==|4|4äöü日本" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want the five packets sent", got)
 	}
 	p.send("4" + strings.Repeat("x", 900_000))
 	if got := p.next(); len(got) != 900_001 {
@@ -37,13 +37,14 @@ func TestParkedPollIsAnsweredWhenThereIsSomething(t *testing.T) {
 		s.awaitParked(t, p.sid)
 		deliver(t, s, "user:ann", `42["news"]`)
 		if r := p.get.receive(); r.status != 200 || r.body != `42["news"]` {
-			t.Errorf("%d %q", r.status, r.body)
+			t.Errorf("%d %q, want the event", r.status, r.body)
 		}
 		p.send("41\x1e1")
 	}
 }
 
-// TestManyPacketsInOnePost are more than a loop takes at a time.
+// One POST has more packets than a loop handles in one turn. All must be
+// handled in order.
 func TestManyPacketsInOnePost(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -57,7 +58,7 @@ func TestManyPacketsInOnePost(t *testing.T) {
 		for _, packet := range packets {
 			p.want(packet)
 		}
-		// A bad one far behind ends the session all the same.
+		// A bad packet at the end must also end the session.
 		if r := p.post.do("POST", p.target(), strings.Join(packets, "\x1e")+"\x1ebad"); r.status != 400 {
 			t.Errorf("%d %s, want 400", r.status, r.body)
 		}
@@ -144,9 +145,9 @@ func TestClosePacketOverPolling(t *testing.T) {
 	}
 }
 
-// TestLastWordsBeforeTheClose: what the server says to a session it ends gets
-// out before the session is unknown.
-func TestLastWordsBeforeTheClose(t *testing.T) {
+// A session sends messages and is then closed in the same turn. The parked poll
+// must get the messages.
+func TestMessagesBeforeTheCloseAreSent(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
 	p := openPolling(t, s)
@@ -154,12 +155,12 @@ func TestLastWordsBeforeTheClose(t *testing.T) {
 	s.awaitParked(t, p.sid)
 	p.post.send(requestText("POST", p.target(), "4last\x1e4words\x1e4close"))
 	if r := p.get.receive(); r.status != 200 || r.body != "4last\x1e4words" {
-		t.Errorf("%d %q", r.status, r.body)
+		t.Errorf("%d %q, want both messages", r.status, r.body)
 	}
 	p.wantUnknown()
 }
 
-// TestAbandonedPollEndsTheSession: the client has given up on it.
+// A client closes the connection of its parked poll. The session must end.
 func TestAbandonedPollEndsTheSession(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -175,14 +176,14 @@ func TestAbandonedPollEndsTheSession(t *testing.T) {
 		testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
 		p.wantUnknown()
 		if st := s.config.Hub.Stats(); st.Members != 0 || st.Sockets != 0 {
-			t.Errorf("%d memberships of %d sockets are left", st.Members, st.Sockets)
+			t.Errorf("%d memberships of %d sockets are left, want none", st.Members, st.Sockets)
 		}
 	}
 }
 
-// TestBetweenPollsAConnectionMayGo: a client, or a proxy, may use a new
-// connection for each request.
-func TestBetweenPollsAConnectionMayGo(t *testing.T) {
+// A client, or its proxy, uses a new connection for each request. No message
+// may be lost.
+func TestEachRequestMayUseANewConnection(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	p := connectPolling(t, s, "ann")
@@ -195,9 +196,9 @@ func TestBetweenPollsAConnectionMayGo(t *testing.T) {
 	}
 }
 
-// TestConnectionsComeToTheirSession from whichever loop accepts them; nothing
-// is lost, doubled or swapped on the way.
-func TestConnectionsComeToTheirSession(t *testing.T) {
+// Connections are accepted by any loop and moved to that of their session. No
+// message may be lost, repeated or delivered to another session.
+func TestConnectionsMoveToTheLoopOfTheirSession(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.Loops = 4 })
 	sessions := make([]*pollSession, 4)
@@ -208,17 +209,17 @@ func TestConnectionsComeToTheirSession(t *testing.T) {
 		for _, p := range sessions {
 			post := dial(t, s)
 			if r := post.do("POST", p.target(), fmt.Sprintf("4%d", i), "Connection: close"); r.body != "ok" {
-				t.Fatalf("POST %d: %d %s", i, r.status, r.body)
+				t.Fatalf("POST %d: %d %s, want ok", i, r.status, r.body)
 			}
 			get := dial(t, s)
 			if r := get.do("GET", p.target(), ""); r.body != fmt.Sprintf("4%d", i) {
-				t.Fatalf("GET %d: %d %q", i, r.status, r.body)
+				t.Fatalf("GET %d: %d %q, want the message of the POST", i, r.status, r.body)
 			}
-			if r := get.do("POST", p.target(), "4again"); r.body != "ok" { // moved, and still good
-				t.Fatalf("POST on a moved connection: %d %s", r.status, r.body)
+			if r := get.do("POST", p.target(), "4again"); r.body != "ok" { // the moved connection must still work
+				t.Fatalf("POST on a moved connection: %d %s, want ok", r.status, r.body)
 			}
 			if r := get.do("GET", p.target(), ""); r.body != "4again" {
-				t.Fatalf("GET on a moved connection: %d %q", r.status, r.body)
+				t.Fatalf("GET on a moved connection: %d %q, want 4again", r.status, r.body)
 			}
 			get.conn.Close()
 		}
@@ -230,18 +231,18 @@ func TestConnectionsComeToTheirSession(t *testing.T) {
 	testkit.Await(t, "the short-lived connections to end", func() bool { return s.conns.Load() <= 8 })
 }
 
-// TestSharedConnection: a reverse proxy sends requests of several sessions
-// over one connection, whose loop forwards those of the others.
+// A reverse proxy sends requests of several sessions on one connection. Its
+// loop must forward those of other loops' sessions.
 func TestSharedConnection(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
 	near, far := openPollingOn(t, s, 0), openPollingOn(t, s, 1)
-	shared := near.get // at home on loop 0
+	shared := near.get // the connection is on loop 0
 	for i := range 50 {
 		for _, p := range []*pollSession{far, near} {
 			payload := fmt.Sprintf("4%d for %s\x1ebAQID", i, p.sid)
 			if r := shared.do("POST", p.target(), payload); r.status != 200 || r.body != "ok" {
-				t.Fatalf("POST: %d %s", r.status, r.body)
+				t.Fatalf("POST: %d %s, want 200 ok", r.status, r.body)
 			}
 			if r := shared.do("GET", p.target(), ""); r.status != 200 || r.body != payload {
 				t.Fatalf("GET: %d %q, want %q", r.status, r.body, payload)
@@ -249,7 +250,7 @@ func TestSharedConnection(t *testing.T) {
 		}
 	}
 	if r := shared.do("GET", enginePoll+"&sid="+newSID(1), ""); r.status != 400 {
-		t.Errorf("forwarded for an unknown session: %d %s", r.status, r.body)
+		t.Errorf("forwarded for an unknown session: %d %s, want 400", r.status, r.body)
 	}
 	if st := s.Stats(); st.Forwarded != 101 {
 		t.Errorf("%d requests forwarded, want 101", st.Forwarded)
@@ -267,7 +268,7 @@ func TestForwardedPollIsParked(t *testing.T) {
 		s.awaitParked(t, far.sid)
 		deliver(t, s, "user:far", fmt.Sprintf(`42["news",%d]`, i))
 		if r := near.get.receive(); r.status != 200 || r.body != fmt.Sprintf(`42["news",%d]`, i) {
-			t.Fatalf("%d %q", r.status, r.body)
+			t.Fatalf("%d %q, want 200", r.status, r.body)
 		}
 	}
 }
@@ -290,16 +291,17 @@ func TestForwardedPollAbandoned(t *testing.T) {
 		testkit.Await(t, "the parked session to end", func() bool { return s.Stats().Sessions == 1 })
 		far.wantUnknown()
 		near.get = dial(t, s)
-		near.send("42" + typingEvent("1")) // whose connection it was
+		near.send("42" + typingEvent("1")) // near's session, whose connection was closed
 		near.send("41\x1e1")
 		testkit.Await(t, "the other session to end", func() bool { return s.Stats().Sessions == 0 })
 		if st := s.config.Hub.Stats(); st.Members != 0 {
-			t.Errorf("%d memberships are left", st.Members)
+			t.Errorf("%d memberships are left, want none", st.Members)
 		}
 	}
 }
 
-// TestForwardedSessionEnds while its poll is parked on another loop.
+// A session ends while its poll is parked on another loop. The poll must get
+// the last message.
 func TestForwardedSessionEnds(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -308,15 +310,15 @@ func TestForwardedSessionEnds(t *testing.T) {
 	s.awaitParked(t, far.sid)
 	far.post.send(requestText("POST", far.target(), "4bye\x1e4close"))
 	if r := near.get.receive(); r.status != 200 || r.body != "4bye" {
-		t.Errorf("%d %q", r.status, r.body)
+		t.Errorf("%d %q, want 200 4bye", r.status, r.body)
 	}
 	far.wantUnknown()
-	near.send("4still here") // the connection's own session
+	near.send("4still here") // the session of the connection itself
 	near.want("4still here")
 }
 
-// TestProbeOnASharedConnection: the connection becomes the WebSocket of a
-// session on another loop.
+// A WebSocket handshake comes on a connection of one loop for a session of
+// another loop.
 func TestProbeOnASharedConnection(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -324,7 +326,7 @@ func TestProbeOnASharedConnection(t *testing.T) {
 	c := socket{near.get}
 	c.send(requestText("GET", engineSocket+"&sid="+far.sid, "", webSocketHeaders))
 	if r := c.receive(); r.status != 101 {
-		t.Fatalf("%d %s", r.status, r.body)
+		t.Fatalf("%d %s, want 101", r.status, r.body)
 	}
 	c.text("2probe")
 	c.want("3probe")
@@ -336,9 +338,10 @@ func TestProbeOnASharedConnection(t *testing.T) {
 	near.want("4hello")
 }
 
-// TestASessionHasEndedWhenItsPostIsAnswered: not at
-// the end of a round in which the client's next request may be looked at.
-func TestASessionHasEndedWhenItsPostIsAnswered(t *testing.T) {
+// A POST ends the session. The session must have ended when the POST is
+// answered, and not at the end of the turn, because the client may already send
+// another request.
+func TestSessionHasEndedWhenItsPostIsAnswered(t *testing.T) {
 	t.Parallel()
 	for what, packets := range map[string]string{"close": "1", "nonsense": "9"} {
 		s := newServer(t, nil)
@@ -347,7 +350,7 @@ func TestASessionHasEndedWhenItsPostIsAnswered(t *testing.T) {
 			session := w.bySID[p.sid]
 			session.handlePost(&exchange{conn: &httpConn{w: w}, home: w}, []byte(packets), now)
 			if session.phase != phaseEnded || w.bySID[p.sid] != nil {
-				t.Errorf("%s: the session goes on behind the answer", what)
+				t.Errorf("%s: the session has not ended when the POST is answered", what)
 			}
 		})
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// TestPreparedAnswers are given by the loops, and made by the handler.
+// GET of a prepared path must be answered by the event loops, without a call of
+// the handler; other requests of the path by the handler.
 func TestPreparedAnswers(t *testing.T) {
 	t.Parallel()
 	var state atomic.Int32
@@ -28,10 +29,10 @@ func TestPreparedAnswers(t *testing.T) {
 	enlisted := func() int64 { return s.admin.others.batches.Load() + s.admin.authorised.batches.Load() }
 	for range 100 {
 		if r := c.do("GET", "/ready?x=1", ""); r.status != 200 || r.body != "GET " || r.header.Get("X-Own") != "yes" {
-			t.Fatalf("%d %q %v", r.status, r.body, r.header)
+			t.Fatalf("%d %q %v, want 200", r.status, r.body, r.header)
 		}
 		if n := enlisted(); n != 0 {
-			t.Fatalf("%d batches for the handler", n)
+			t.Fatalf("%d batches wait for the handler, want none", n)
 		}
 	}
 	for method, want := range map[string]string{"POST": "POST ", "PUT": "PUT "} {
@@ -53,20 +54,21 @@ func TestPreparedAnswers(t *testing.T) {
 	}
 }
 
-// TestAnOldPreparedAnswerIsNotGiven: when nobody makes new ones, the handler is
-// asked.
-func TestAnOldPreparedAnswerIsNotGiven(t *testing.T) {
+// A prepared answer is older than preparedMaxAge. It must not be sent, and the
+// handler is called.
+func TestOldPreparedAnswerIsNotSent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	r := &reply{status: http.StatusOK, body: []byte("old")}
 	s.answers.Store(&answers{made: time.Now().Add(-preparedMaxAge), byPath: map[string]*reply{"/ready": r}})
 	if got := dial(t, s).do("GET", "/ready", ""); got.status != http.StatusNotFound {
-		t.Errorf("%d %q, want the handler's answer", got.status, got.body)
+		t.Errorf("%d %q, want the 404 of the handler", got.status, got.body)
 	}
 }
 
-// TestDrainPreparesAtOnce: a load balancer learns of it with its next question.
-func TestDrainPreparesAtOnce(t *testing.T) {
+// A drain must prepare the answers again at once, so that a load balancer gets
+// 503 with its next request.
+func TestDrainPreparesAnswersAtOnce(t *testing.T) {
 	t.Parallel()
 	var server atomic.Pointer[Server]
 	s := newServer(t, func(c *Config) {
@@ -82,12 +84,13 @@ func TestDrainPreparesAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := s.answers.Load().byPath["/ready"]; r.status != http.StatusServiceUnavailable {
-		t.Errorf("%d, want 503", r.status)
+		t.Errorf("the prepared answer has status %d, want 503", r.status)
 	}
 }
 
-// TestAnAnswerFromBeforeTheDrainIsNotGiven: one may be stored late.
-func TestAnAnswerFromBeforeTheDrainIsNotGiven(t *testing.T) {
+// An answer that was made before the drain may be stored during it. It must not
+// be sent.
+func TestPreparedAnswerFromBeforeTheDrainIsNotSent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	c := dial(t, s)
@@ -95,6 +98,6 @@ func TestAnAnswerFromBeforeTheDrainIsNotGiven(t *testing.T) {
 	r := &reply{status: http.StatusOK, body: []byte("ready")}
 	s.answers.Store(&answers{made: time.Now(), byPath: map[string]*reply{"/ready": r}})
 	if got := c.do("GET", "/ready", ""); got.status != http.StatusNotFound {
-		t.Errorf("%d %q, want the handler's answer", got.status, got.body)
+		t.Errorf("%d %q, want the 404 of the handler", got.status, got.body)
 	}
 }

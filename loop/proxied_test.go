@@ -36,7 +36,7 @@ func TestClientsBehindATrustedProxy(t *testing.T) {
 		return c
 	}
 	first := through("X-Forwarded-For: 192.0.2.1", 101)
-	through("X-Forwarded-For: 203.0.113.9, 192.0.2.1, 10.1.2.3", 101) // the first is made up
+	through("X-Forwarded-For: 203.0.113.9, 192.0.2.1, 10.1.2.3", 101) // the first address is not from a trusted proxy
 	through("X-Forwarded-For: 192.0.2.1", 503)
 	through("X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 10.1.2.3", 503)
 	through("X-Forwarded-For: nonsense, 192.0.2.1:5555", 503)
@@ -52,19 +52,20 @@ func TestClientsBehindATrustedProxy(t *testing.T) {
 	testkit.Await(t, "the place", func() bool { return s.guard.Places() == 5 })
 	through("X-Forwarded-For: 192.0.2.1", 101)
 
-	stranger := dialFrom(t, s, "127.0.0.2") // whom nobody trusts
+	stranger := dialFrom(t, s, "127.0.0.2") // not a trusted proxy
 	dialFrom(t, s, "127.0.0.2")
-	// Whoever is accepted last is refused; a dial returns before that.
+	// The last accepted connection is refused, and dial may return before the
+	// accept.
 	testkit.Await(t, "both to be accepted", func() bool { return s.guard.Places() == 8 })
 	if status := stranger.upgrade("X-Forwarded-For: 198.51.100.7"); status != 101 {
-		t.Error(status)
+		t.Errorf("from an address that is not trusted: %d, want 101", status)
 	}
 	if r := dialFrom(t, s, "127.0.0.2").receive(); r.status != 503 {
-		t.Errorf("a stranger who names others: %d, want 503", r.status)
+		t.Errorf("an untrusted address beyond its limit: %d, want 503", r.status)
 	}
 }
 
-func TestUpgradeBehindATrustedProxyHoldsOnePlace(t *testing.T) {
+func TestUpgradeBehindATrustedProxyIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) {
 		c.MaxPerAddress = 1
@@ -74,12 +75,12 @@ func TestUpgradeBehindATrustedProxyHoldsOnePlace(t *testing.T) {
 	poll := dial(t, s)
 	sid := parseOpen(t, poll.do("GET", enginePoll, "", from).body).SID
 	if r := dial(t, s).do("GET", enginePoll, "", from); r.status != 503 {
-		t.Errorf("a second session: %d", r.status)
+		t.Errorf("a second session: %d, want 503", r.status)
 	}
 	probe := dialWS(t, s, engineSocket+"&sid="+sid, from)
 	testkit.Await(t, "session and WebSocket", func() bool { return s.guard.Places() == 2 })
 	if status := dial(t, s).upgrade(from); status != 503 {
-		t.Errorf("a second WebSocket: %d", status)
+		t.Errorf("a second WebSocket: %d, want 503", status)
 	}
 	probe.text("2probe")
 	probe.want("3probe")
@@ -107,28 +108,28 @@ func TestProxyProtocol(t *testing.T) {
 		c.send(proxiedFrom[cut:] + requestText("GET", engineSocket, "", webSocketHeaders))
 		want := 101
 		if i >= 2 {
-			want = 503 // 192.0.2.1 has enough
+			want = 503 // beyond the limit of 192.0.2.1
 		}
 		if r := c.receive(); r.status != want {
 			t.Errorf("header cut at %d: %d %s, want %d", cut, r.status, r.body, want)
 		}
 	}
-	for range 4 { // the proxy asks on its own behalf
+	for range 4 { // requests of the proxy itself
 		c := dial(t, s)
 		c.send("\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00")
 		if r := c.do("GET", "/socket.io/", ""); r.status != 400 {
-			t.Errorf("%d", r.status)
+			t.Errorf("%d, want 400", r.status)
 		}
 		if r := dial(t, s).do("GET", "/socket.io/", ""); r.status != 400 { // without a header
-			t.Errorf("%d", r.status)
+			t.Errorf("%d, want 400", r.status)
 		}
 	}
 	var refused []*wire
 	for name, text := range map[string]string{
-		"from a stranger": proxiedFrom, "malformed": strings.Replace(proxiedFrom, "\x21\x11", "\x25\x11", 1), "two headers": proxiedFrom + proxiedFrom,
+		"from an untrusted address": proxiedFrom, "malformed": strings.Replace(proxiedFrom, "\x21\x11", "\x25\x11", 1), "two headers": proxiedFrom + proxiedFrom,
 	} {
 		address := "127.0.0.1"
-		if name == "from a stranger" {
+		if name == "from an untrusted address" {
 			address = "127.0.0.2"
 		}
 		c := dialFrom(t, s, address)
@@ -143,7 +144,7 @@ func TestProxyProtocol(t *testing.T) {
 	}
 }
 
-// presenters is an Authenticator that notes who presents which token.
+// presenters is an Authenticator that records who presents each token.
 type presenters struct{ seen sync.Map }
 
 func (p *presenters) Authenticate(token []byte, from rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
@@ -151,8 +152,10 @@ func (p *presenters) Authenticate(token []byte, from rooms.Presenter, _ time.Tim
 	done(rooms.Identity{UserID: string(token)}, nil)
 }
 
-// TestTokensAreTakenByAddress: whose they are said to be is not known yet.
-func TestTokensAreTakenByAddress(t *testing.T) {
+// An Authenticator gets the address of the client with the token of CONNECT,
+// because its user is not verified yet, and the user as well with
+// refresh_token.
+func TestAuthenticatorGetsAddressAndUser(t *testing.T) {
 	t.Parallel()
 	p := &presenters{}
 	s := newServerOf(t, func(c *Config, r *rooms.Config) {
@@ -165,7 +168,7 @@ func TestTokensAreTakenByAddress(t *testing.T) {
 		want       string
 	}{
 		{"direct", "127.0.0.2", nil, "127.0.0.2"},
-		{"boasting", "127.0.0.3", []string{"X-Forwarded-For: 198.51.100.7"}, "127.0.0.3"},
+		{"forged", "127.0.0.3", []string{"X-Forwarded-For: 198.51.100.7"}, "127.0.0.3"},
 		{"proxied", "127.0.0.8", []string{"X-Forwarded-For: 198.51.100.7"}, "198.51.100.7"},
 	} {
 		c := dialFrom(t, s, client.from)

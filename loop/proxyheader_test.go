@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestUnexpectedProxyHeaders: whoever runs the proxy is told what to set, and not
-// for each connection.
+// A PROXY header that is not expected must be answered with what to set, and
+// logged once for several connections.
 func TestUnexpectedProxyHeaders(t *testing.T) {
 	t.Parallel()
 	const first = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
@@ -18,12 +18,12 @@ func TestUnexpectedProxyHeaders(t *testing.T) {
 		trusted    []netip.Prefix
 		protocol   bool
 	}{
-		"version 1":            {first, "set send-proxy-v2", trusted, true},
-		"version 1, unknown":   {"PROXY UNKNOWN\r\n", "set send-proxy-v2", trusted, true},
-		"version 1, not asked": {first, "set send-proxy-v2", nil, false},
-		"version 2, not asked": {proxiedFrom, "PROXY_PROTOCOL=true", trusted, false},
-		"of a stranger":        {proxiedFrom, "TRUSTED_PROXIES", nil, true},
-		"twice":                {proxiedFrom + proxiedFrom, "not the first", trusted, true},
+		"version 1":               {first, "set send-proxy-v2", trusted, true},
+		"version 1, unknown":      {"PROXY UNKNOWN\r\n", "set send-proxy-v2", trusted, true},
+		"version 1, not asked":    {first, "set send-proxy-v2", nil, false},
+		"version 2, not asked":    {proxiedFrom, "PROXY_PROTOCOL=true", trusted, false},
+		"of an untrusted address": {proxiedFrom, "TRUSTED_PROXIES", nil, true},
+		"twice":                   {proxiedFrom + proxiedFrom, "not the first", trusted, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -35,7 +35,7 @@ func TestUnexpectedProxyHeaders(t *testing.T) {
 			var refused []*wire
 			for range 3 {
 				conn := dial(t, s)
-				conn.send(c.text) // and not a request yet
+				conn.send(c.text) // without a request
 				if r := conn.receive(); r.status != 400 || !strings.Contains(r.body, c.want) {
 					t.Errorf("%d %s, want 400 and %q", r.status, r.body, c.want)
 				}

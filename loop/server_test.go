@@ -17,10 +17,10 @@ import (
 
 const patience = testkit.Patience
 
-// origin is the one the servers of these tests allow.
+// origin is the origin that the servers of these tests allow.
 const origin = "http://localhost:3000"
 
-// userTokens takes the token for the id of its user; "!why" is refused.
+// userTokens accepts a token as the id of its user; "!why" is refused.
 type userTokens struct{}
 
 func (userTokens) Authenticate(token []byte, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
@@ -31,8 +31,8 @@ func (userTokens) Authenticate(token []byte, _ rooms.Presenter, _ time.Time, don
 	done(rooms.Identity{UserID: string(token)}, nil)
 }
 
-// testConfigs returns what most tests are content with. Its one event besides
-// the contract's is "boom", whose handler panics.
+// testConfigs returns the configuration of most tests. It has one event in
+// addition to the contract: "boom", whose handler panics.
 func testConfigs() (Config, rooms.Config) {
 	handlers := rooms.ClientEvents()
 	handlers["boom"] = func(*rooms.Call) { panic("boom") }
@@ -65,7 +65,7 @@ func newHub(shards int) (*rooms.Hub, error) {
 	return rooms.New(r)
 }
 
-// newServer starts a server, which ends with the test.
+// newServer starts a server that stops at the end of the test.
 func newServer(t testing.TB, mutate func(*Config)) *Server {
 	return newServerOf(t, func(c *Config, _ *rooms.Config) {
 		if mutate != nil {
@@ -74,7 +74,7 @@ func newServer(t testing.TB, mutate func(*Config)) *Server {
 	})
 }
 
-// newServerOf starts one whose rooms are special too.
+// newServerOf is newServer with a changed configuration of the rooms as well.
 func newServerOf(t testing.TB, mutate func(*Config, *rooms.Config)) *Server {
 	t.Helper()
 	c, r := testConfigs()
@@ -129,13 +129,13 @@ func (s *Server) onAll(fn func(w *worker, now time.Time)) {
 	}
 }
 
-// elapse has the loops believe that so much time has gone by. Timers that are
-// armed afterwards ring that much late.
+// elapse advances the wheels of all loops by d. Timers that are armed
+// afterwards expire that much late.
 func (s *Server) elapse(d time.Duration) {
 	s.onAll(func(w *worker, now time.Time) { w.wheel.Advance(now.Add(d)) })
 }
 
-// deliver broadcasts a packet to a room, and waits until the sessions have it.
+// deliver delivers a packet to a room, and waits until the sessions have it.
 func deliver(t testing.TB, s *Server, room string, packet string) {
 	t.Helper()
 	b := rooms.Broadcast{Room: room, Message: codec.NewText([]byte(packet))}
@@ -145,14 +145,14 @@ func deliver(t testing.TB, s *Server, room string, packet string) {
 	s.sync(t)
 }
 
-// sync waits until the loops have passed on what was broadcast so far.
+// sync waits until the loops have handled all earlier broadcasts.
 func (s *Server) sync(t testing.TB) {
 	t.Helper()
 	hub := s.config.Hub
 	for hub.Stats().MailboxWaiting > 0 {
 		time.Sleep(time.Millisecond)
 	}
-	for i := range hub.Shards() { // a task runs behind what was taken out of the mailbox
+	for i := range hub.Shards() { // a task runs after the messages that were taken out of the mailbox
 		done := make(chan struct{})
 		hub.Shard(i).Post(func(time.Time) { close(done) })
 		<-done
@@ -165,39 +165,39 @@ func TestConfigIsChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*Config){
-		"no hub":           func(c *Config) { c.Hub = nil },
-		"no log":           func(c *Config) { c.Log = nil },
-		"no loops":         func(c *Config) { c.Loops = 0 },
-		"too many loops":   func(c *Config) { c.Loops = rooms.MaxShards + 1 },
-		"ping interval":    func(c *Config) { c.PingInterval = 0 },
-		"ping timeout":     func(c *Config) { c.PingTimeout = -1 },
-		"head timeout":     func(c *Config) { c.HeadTimeout = 0 },
-		"keep-alive":       func(c *Config) { c.KeepAlive = 0 },
-		"head size":        func(c *Config) { c.MaxHead = 0 },
-		"payload size":     func(c *Config) { c.MaxPayload = -1 },
-		"pending bytes":    func(c *Config) { c.MaxPending = 0 },
-		"connections":      func(c *Config) { c.MaxConnections = 0 },
-		"no port":          func(c *Config) { c.Address = "localhost" },
-		"port by name":     func(c *Config) { c.Address = "localhost:http" },
-		"port too large":   func(c *Config) { c.Address = "localhost:65536" },
-		"port negative":    func(c *Config) { c.Address = "localhost:-1" },
-		"nobody's address": func(c *Config) { c.Address = "192.0.2.1:0" },
+		"no hub":          func(c *Config) { c.Hub = nil },
+		"no log":          func(c *Config) { c.Log = nil },
+		"no loops":        func(c *Config) { c.Loops = 0 },
+		"too many loops":  func(c *Config) { c.Loops = rooms.MaxShards + 1 },
+		"ping interval":   func(c *Config) { c.PingInterval = 0 },
+		"ping timeout":    func(c *Config) { c.PingTimeout = -1 },
+		"head timeout":    func(c *Config) { c.HeadTimeout = 0 },
+		"keep-alive":      func(c *Config) { c.KeepAlive = 0 },
+		"head size":       func(c *Config) { c.MaxHead = 0 },
+		"payload size":    func(c *Config) { c.MaxPayload = -1 },
+		"pending bytes":   func(c *Config) { c.MaxPending = 0 },
+		"connections":     func(c *Config) { c.MaxConnections = 0 },
+		"no port":         func(c *Config) { c.Address = "localhost" },
+		"port by name":    func(c *Config) { c.Address = "localhost:http" },
+		"port too large":  func(c *Config) { c.Address = "localhost:65536" },
+		"port negative":   func(c *Config) { c.Address = "localhost:-1" },
+		"foreign address": func(c *Config) { c.Address = "192.0.2.1:0" },
 	} {
 		c, _ := testConfigs()
 		c.Hub = hub
 		if err := c.check(); err != nil {
-			t.Fatalf("the good configuration: %v", err)
+			t.Fatalf("the valid configuration: %v", err)
 		}
 		spoil(&c)
 		if _, err := New(c); err == nil {
-			t.Errorf("%s: accepted", name)
+			t.Errorf("%s: accepted, want an error", name)
 		}
 	}
 }
 
-// TestConfigHubHasAShardForEachLoop: with fewer, the first client of the last
-// loop would be a panic.
-func TestConfigHubHasAShardForEachLoop(t *testing.T) {
+// New must refuse a hub with fewer shards than loops: the first client of the
+// last loop would be a panic.
+func TestConfigNeedsAShardForEachLoop(t *testing.T) {
 	hub, err := newHub(1)
 	if err != nil {
 		t.Fatal(err)
@@ -264,7 +264,7 @@ func TestStopEndsEverything(t *testing.T) {
 	}
 	if conn, err := net.Dial("tcp", s.Addr()); err == nil {
 		conn.Close()
-		t.Error("still accepting")
+		t.Error("connections are still accepted")
 	}
 }
 

@@ -14,22 +14,22 @@ func TestSIDNamesItsLoop(t *testing.T) {
 			t.Errorf("%s: loop %d, %v, want %d", sid, got, ok, loop)
 		}
 		if got, ok := loopOf([]byte(sid), loop+1); !ok || got != loop {
-			t.Errorf("%s, the last loop's: loop %d, %v", sid, got, ok)
+			t.Errorf("%s, of the last loop: loop %d, %v", sid, got, ok)
 		}
-		// Of a process with more loops, which has handed over.
+		// The session was handed over by a process with more loops.
 		if got, ok := loopOf([]byte(sid), 3); !ok || got != loop%3 {
 			t.Errorf("%s, with 3 loops: loop %d, %v, want %d", sid, got, ok, loop%3)
 		}
 	}
 }
 
-func TestForeignSIDs(t *testing.T) {
+func TestInvalidSIDs(t *testing.T) {
 	for _, sid := range []string{
 		"", "AA", newSID(0)[1:], newSID(0) + "A", "/A" + newSID(0)[2:], "A\x00" + newSID(0)[2:],
 		"..", "__" + newSID(0)[2:], "BA" + newSID(0)[2:], strings.Repeat("A", 1000),
 	} {
 		if loop, ok := loopOf([]byte(sid), rooms.MaxShards); ok {
-			t.Errorf("%q was taken for loop %d's", sid, loop)
+			t.Errorf("%q was parsed as one of loop %d, want an error", sid, loop)
 		}
 	}
 }
@@ -43,7 +43,7 @@ func TestSIDsAreUniqueAndPlain(t *testing.T) {
 		}
 		seen[sid] = true
 		if rest := strings.Trim(sid, sidAlphabet); rest != "" || len(sid) != sidLen {
-			t.Fatalf("%q is not %d characters that need no escaping", sid, sidLen)
+			t.Fatalf("%q: want %d characters that need no escaping", sid, sidLen)
 		}
 	}
 }

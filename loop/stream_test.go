@@ -13,9 +13,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// TestStreamSurvivesUpgrades streams numbered broadcasts into rooms while
-// clients connect by polling, join and upgrade: from the ack of its join on,
-// each member sees every number once and in order.
+// Numbered broadcasts are sent to rooms while clients connect by polling, join
+// and upgrade. Each member must get every number after the ack of its join,
+// once and in order.
 func TestStreamSurvivesUpgrades(t *testing.T) {
 	const clients, atOnce, roomCount = 300, 30, 20
 	s := newServer(t, nil)
@@ -40,7 +40,7 @@ func TestStreamSurvivesUpgrades(t *testing.T) {
 	seen := 0
 	for i, m := range members {
 		if m == nil {
-			t.Fatalf("client %d has not come so far", i)
+			t.Fatalf("client %d has not upgraded", i)
 		}
 		for m.next <= st.last {
 			m.take(m.c.next())
@@ -53,11 +53,11 @@ func TestStreamSurvivesUpgrades(t *testing.T) {
 	stats := s.Stats()
 	t.Logf("%d numbers in each room, %d seen, %d upgrades, %d connections moved", st.last, seen, stats.Upgrades, stats.Moved)
 	if stats.Upgrades != clients || stats.Sessions != clients || stats.Panics != 0 {
-		t.Errorf("counted %+v", stats)
+		t.Errorf("stats %+v, want an upgrade and a session for each client, and no panic", stats)
 	}
 }
 
-// A stream sends the numbers from 1 on into each room.
+// A stream broadcasts the numbers from 1 on to each room.
 type stream struct {
 	t    *testing.T
 	s    *Server
@@ -95,10 +95,10 @@ type member struct {
 	name        string
 	c           socket
 	joined      bool
-	first, next int // numbers: 0 until one has come
+	first, next int // first number, and the next one expected; 0: none has come
 }
 
-// take looks at one packet.
+// take checks one packet.
 func (m *member) take(packet string) {
 	text, ok := strings.CutPrefix(packet, `42["number",`)
 	if !ok {
@@ -108,7 +108,7 @@ func (m *member) take(packet string) {
 		case packet == "6", strings.HasPrefix(packet, "40{"), strings.HasPrefix(packet, `42["connected"`),
 			strings.HasPrefix(packet, `42["user_joined"`):
 		default:
-			m.t.Errorf("%s got %q", m.name, packet)
+			m.t.Errorf("%s got the unexpected packet %q", m.name, packet)
 		}
 		return
 	}
@@ -124,8 +124,8 @@ func (m *member) take(packet string) {
 	m.next++
 }
 
-// joinAndUpgrade does what a browser does: connect by polling, join, probe
-// with a WebSocket while polls go on, and upgrade when the last has come back.
+// joinAndUpgrade connects by polling, joins, probes with a WebSocket while
+// polls go on, and upgrades, as a browser does.
 func joinAndUpgrade(t *testing.T, s *Server, i, room int) *member {
 	m := &member{t: t, name: fmt.Sprint("client ", i)}
 	p := openPolling(t, s)
@@ -134,7 +134,7 @@ func joinAndUpgrade(t *testing.T, s *Server, i, room int) *member {
 	for !m.joined {
 		m.take(p.next())
 	}
-	for range i % 4 { // some see the stream by polling first
+	for range i % 4 { // some clients get numbers by polling first
 		m.take(p.next())
 	}
 	var probed atomic.Bool

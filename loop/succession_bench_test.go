@@ -11,8 +11,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// What clients wait for in a hand-over: CPU time per connection to describe, to
-// read, to look through and to take WebSocket sessions with two rooms.
+// BenchmarkHandOver measures the CPU time of a hand-over for each WebSocket
+// session with two rooms: to describe, to read, to plan and to take it.
 func BenchmarkHandOver(b *testing.B) {
 	const clients = 3000
 	current := newServer(b, nil)

@@ -16,11 +16,11 @@ import (
 	"github.com/hometrip/gateway/internal/handover/form"
 )
 
-// nothingElse is a Rest of nobody.
+// nothingElse is a Rest without cluster and log.
 var nothingElse = Rest{Hold: func(context.Context) error { return nil }, Behind: func() string { return "" }}
 
-// handOver has to take over everything of from, as soon as what there is to be
-// taken is as the caller wants it; until then from is frozen and thawed.
+// handOver hands all clients of from over to to. It freezes and thaws from
+// until its state fulfils is.
 func handOver(t testing.TB, from, to *Server, is func([]*form.Loop) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -49,8 +49,8 @@ func handOver(t testing.TB, from, to *Server, is func([]*form.Loop) bool) {
 	}
 }
 
-// described returns what a successor would read, with the descriptors of this
-// process.
+// described returns the state of a frozen server as the next process reads it,
+// with the descriptors of this process.
 func described(f *Frozen) (loops []*form.Loop, err error) {
 	return loops, f.State(func(p Part) error {
 		l, err := form.ReadLoop(p.Body)
@@ -62,12 +62,14 @@ func described(f *Frozen) (loops []*form.Loop, err error) {
 	})
 }
 
+// take has to take over the state, with duplicates of the descriptors.
 func take(t testing.TB, f *Frozen, loops []*form.Loop, to *Server) {
 	t.Helper()
 	takeWith(t, f, loops, to, func(fd int) { unix.Close(fd) })
 }
 
-// takeWith also says where connections go that are accepted afterwards.
+// takeWith is take with a function for the connections that from accepts
+// afterwards.
 func takeWith(t testing.TB, f *Frozen, loops []*form.Loop, to *Server, next func(fd int)) {
 	t.Helper()
 	for _, l := range loops {
@@ -90,7 +92,7 @@ func takeWith(t testing.TB, f *Frozen, loops []*form.Loop, to *Server, next func
 	}
 }
 
-// has returns a condition: that some connection, or session, is like this.
+// hasConn returns the condition that some connection fulfils like.
 func hasConn(like func(*form.Conn) bool) func([]*form.Loop) bool {
 	return func(loops []*form.Loop) bool {
 		for _, l := range loops {
@@ -104,6 +106,7 @@ func hasConn(like func(*form.Conn) bool) func([]*form.Loop) bool {
 	}
 }
 
+// hasSession returns the condition that some session fulfils like.
 func hasSession(like func(*form.Session) bool) func([]*form.Loop) bool {
 	return func(loops []*form.Loop) bool {
 		for _, l := range loops {
@@ -117,8 +120,8 @@ func hasSession(like func(*form.Session) bool) func([]*form.Loop) bool {
 	}
 }
 
-// In whichever state a hand-over catches a client, it goes on in the next
-// process as if nothing had been, with as many event loops or others.
+// A client is handed over in each of the states, to a server with 1 to 3 loops.
+// It must go on there.
 func TestEveryStateIsHandedOver(t *testing.T) {
 	for i, c := range clientStates {
 		loops := 1 + i%3
@@ -130,13 +133,14 @@ func TestEveryStateIsHandedOver(t *testing.T) {
 			handOver(t, from, to, c.is)
 			goOn(t, to)
 			if n := from.Stats().Connections; n != 0 {
-				t.Errorf("%d connections left behind", n)
+				t.Errorf("%d connections are left in the first server, want none", n)
 			}
 		})
 	}
 }
 
-// And a hand-over that comes to nothing leaves it as it was.
+// A hand-over is abandoned with a client in each of the states. The client must
+// go on where it is.
 func TestEveryStateSurvivesAThaw(t *testing.T) {
 	for _, c := range clientStates {
 		t.Run(c.name, func(t *testing.T) {
@@ -164,10 +168,11 @@ func TestEveryStateSurvivesAThaw(t *testing.T) {
 	}
 }
 
-// Connections in all states at once, from one process to the next and on, in
-// an order that the seed decides.
+// Clients are handed over several times, while events are delivered. The seed
+// decides the numbers of loops and events. Each client must get all events in
+// order.
 func TestManyHandOvers(t *testing.T) {
-	const each = 3 // of a seed
+	const each = 3 // hand-overs of a seed
 	count := 12
 	if text := os.Getenv("HANDOVERS"); text != "" {
 		count, _ = strconv.Atoi(text)
@@ -183,11 +188,11 @@ func TestManyHandOvers(t *testing.T) {
 				c.join("7")
 				clients = append(clients, c)
 			}
-			// Each has been told of those who came behind it.
+			// Each client gets user_joined of those that joined after it.
 			for i, c := range clients {
 				for range len(clients) - 1 - i {
 					if got := c.next(); !strings.HasPrefix(got, `42["user_joined"`) {
-						t.Fatalf("got %s", got)
+						t.Fatalf("got %s, want user_joined", got)
 					}
 				}
 			}
@@ -208,12 +213,12 @@ func TestManyHandOvers(t *testing.T) {
 			}
 			for _, c := range clients {
 				if got := c.ask(5, typingEvent("7")); got != `[{"success":true}]` {
-					t.Errorf("typing answered %s", got)
+					t.Errorf("typing was answered with %s, want success", got)
 				}
 				for _, other := range clients {
 					if other != c {
 						if got := other.next(); !strings.HasPrefix(got, `42["user_typing"`) {
-							t.Fatalf("got %s", got)
+							t.Fatalf("got %s, want user_typing", got)
 						}
 					}
 				}

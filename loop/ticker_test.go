@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// asleep reports whether a loop is to wake at a later time only.
+// asleepNow reports whether the loop does not wake at the next tick.
 func (w *worker) asleepNow() bool {
 	return time.Duration(w.lastTurn.Load()) > rooms.Monotonic(time.Now())+awakeTicks*tickerInterval/2
 }
@@ -25,17 +25,17 @@ func TestIdleLoopsSleep(t *testing.T) {
 	s := newServer(t, nil)
 	awaitSleep(t, s)
 	if age := s.TurnAge(time.Now()); age != 0 {
-		t.Errorf("loops that sleep are %v late", age)
+		t.Errorf("loops that sleep have the turn age %v, want 0", age)
 	}
 	release := make(chan struct{})
 	s.workers[1].shard.Post(func(time.Time) { <-release })
-	testkit.Await(t, "a loop that hangs to be late, though it slept", func() bool { return s.TurnAge(time.Now()) > 100*time.Millisecond })
+	testkit.Await(t, "the turn age of a blocked loop that was asleep", func() bool { return s.TurnAge(time.Now()) > 100*time.Millisecond })
 	close(release)
 	awaitSleep(t, s)
 }
 
-// TestALoopWakesForItsTimers: a ping is due while it sleeps.
-func TestALoopWakesForItsTimers(t *testing.T) {
+// A ping is due while the loop sleeps. It must be sent.
+func TestSleepingLoopWakesForItsTimers(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.Loops, c.PingInterval = 1, time.Second })
 	c, _ := openWS(t, s)
@@ -46,8 +46,8 @@ func TestALoopWakesForItsTimers(t *testing.T) {
 	}
 }
 
-// TestALoopThatDrainsDoesNotSleep: it ends sessions at each tick.
-func TestALoopThatDrainsDoesNotSleep(t *testing.T) {
+// A loop that drains ends sessions at each tick, so it must not sleep.
+func TestDrainingLoopDoesNotSleep(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.Loops, c.DrainPeriod = 1, time.Second })
 	c, _ := openWS(t, s)
@@ -56,17 +56,17 @@ func TestALoopThatDrainsDoesNotSleep(t *testing.T) {
 	c.wantEnd()
 }
 
-// TestALoopThatHoldsBytesDoesNotSleep: gnet does not tell when a client has read
-// what waits for it.
-func TestALoopThatHoldsBytesDoesNotSleep(t *testing.T) {
+// A loop with pending bytes must not sleep, because gnet does not report when a
+// client has read them.
+func TestLoopWithPendingBytesDoesNotSleep(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.Loops = 1 })
 	p := openPolling(t, s)
 	awaitSleep(t, s)
 	w := s.workers[0]
 	s.on(0, func(w *worker, _ time.Time) { w.bySID[p.sid].Send(pingMessage) })
-	testkit.Await(t, "the debt to be known", func() bool { return w.stats.Held.Load() > 0 })
+	testkit.Await(t, "the pending bytes to be counted", func() bool { return w.stats.Held.Load() > 0 })
 	if w.asleepNow() {
-		t.Error("the loop sleeps")
+		t.Error("the loop sleeps, want it awake")
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-func TestTunedLimitsApplyToWhoComesNext(t *testing.T) {
+func TestTunedLimitsApplyToNewConnections(t *testing.T) {
 	t.Parallel()
 	c, _ := testConfigs()
 	s := newServer(t, func(c *Config) { c.MaxPerAddress = 5 })
 	first := dialFrom(t, s, "127.0.0.1")
 	if status := first.upgrade(); status != 101 {
-		t.Fatalf("before: status %d", status)
+		t.Fatalf("a handshake before Tune: status %d, want 101", status)
 	}
 	c.Hub, c.MaxPerAddress, c.Handshakes = s.config.Hub, 1, rooms.Rate{PerSecond: 1, Burst: 1}
 	if err := s.Tune(c); err != nil {
@@ -24,18 +24,18 @@ func TestTunedLimitsApplyToWhoComesNext(t *testing.T) {
 	}
 	second := dialFrom(t, s, "127.0.0.1")
 	if status := second.receive().status; status != 503 {
-		t.Errorf("a second connection of an address: status %d, want 503", status)
+		t.Errorf("a second connection of the same address: status %d, want 503", status)
 	}
 	if status := dialFrom(t, s, "127.0.0.2").upgrade(); status != 101 {
-		t.Errorf("another address: status %d", status)
+		t.Errorf("another address: status %d, want 101", status)
 	}
 	if status := dialFrom(t, s, "127.0.0.3").upgrade(); status != 503 {
 		t.Errorf("the second handshake in a second: status %d, want 503", status)
 	}
-	first.conn.Close() // what was counted before is given back
+	first.conn.Close() // connections counted before Tune are still counted down
 }
 
-func TestTuningThatIsWrongChangesNothing(t *testing.T) {
+func TestInvalidTuningChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	before := s.live()
@@ -47,14 +47,14 @@ func TestTuningThatIsWrongChangesNothing(t *testing.T) {
 		c := *before
 		change(&c)
 		if err := s.Tune(c); err == nil || !strings.Contains(err.Error(), want) || s.live() != before {
-			t.Errorf("%s: %v", want, err)
+			t.Errorf("Tune with a wrong %s: %v, want an error and no change", want, err)
 		}
 	}
 }
 
-// TestPortThatIsTakenAtTheSameMoment: a process that has begun to listen after
-// the port was looked at.
-func TestPortThatIsTakenAtTheSameMoment(t *testing.T) {
+// Another process begins to listen after the check whether the port is free.
+// Run must return ErrPortTaken.
+func TestPortTakenDuringTheStart(t *testing.T) {
 	t.Parallel()
 	const python = "/usr/bin/python3"
 	testkit.NeedProgram(t, python)

@@ -12,8 +12,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// probe opens the WebSocket that wants to take a polling session over, and
-// gets as far as the server's "3probe".
+// probe opens a WebSocket for an upgrade of the session, up to the server's
+// "3probe".
 func (p *pollSession) probe() socket {
 	p.t.Helper()
 	c := dialWS(p.t, p.s, engineSocket+"&sid="+p.sid)
@@ -22,7 +22,7 @@ func (p *pollSession) probe() socket {
 	return c
 }
 
-// upgrade takes the session to WebSocket, as the JavaScript client does.
+// upgrade upgrades the session to WebSocket, as the JavaScript client does.
 func (p *pollSession) upgrade() socket {
 	p.t.Helper()
 	c := p.probe()
@@ -39,7 +39,7 @@ func TestUpgrade(t *testing.T) {
 		c.join("1")
 		deliver(t, s, "user:ann", `42["news"]`)
 		c.want(`42["news"]`)
-		p.wantUnknown() // by polling
+		p.wantUnknown() // polling requests are refused
 		c.text("41")
 		c.text("1")
 		c.wantClose(1000)
@@ -47,7 +47,7 @@ func TestUpgrade(t *testing.T) {
 	testkit.Await(t, "the last session to end", func() bool { return s.Stats().Sessions == 0 })
 	st := s.Stats()
 	if st.Upgrades != 10 || st.WebSockets != 0 {
-		t.Errorf("counted %+v", st)
+		t.Errorf("stats %+v, want 10 upgrades and no WebSocket", st)
 	}
 }
 
@@ -61,15 +61,15 @@ func TestUpgradeReleasesTheParkedPoll(t *testing.T) {
 	if r := p.get.receive(); r.status != 200 || r.body != "6" {
 		t.Errorf("the parked poll: %d %q, want a noop", r.status, r.body)
 	}
-	if r := p.get.do("GET", p.target(), ""); r.status != 200 || r.body != "6" { // a client that polls on
+	if r := p.get.do("GET", p.target(), ""); r.status != 200 || r.body != "6" { // a client that polls again
 		t.Errorf("a poll between probe and upgrade: %d %q, want a noop", r.status, r.body)
 	}
 	c.text("5")
 	c.join("1")
 }
 
-// TestNothingIsLostBetweenProbeAndUpgrade: what comes then goes with the next
-// poll, or over the WebSocket.
+// Messages come between probe and upgrade. They must be sent with the next poll
+// or over the WebSocket.
 func TestNothingIsLostBetweenProbeAndUpgrade(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -79,9 +79,9 @@ func TestNothingIsLostBetweenProbeAndUpgrade(t *testing.T) {
 	c := p.probe()
 	deliver(t, s, "user:ann", "42")
 	if r := p.get.do("GET", p.target(), ""); r.body != "42" {
-		t.Errorf("a poll between probe and upgrade: %d %q", r.status, r.body)
+		t.Errorf("a poll between probe and upgrade: %d %q, want 42", r.status, r.body)
 	}
-	p.send("42" + joinEvent("1")) // a POST under way
+	p.send("42" + joinEvent("1")) // a POST during the upgrade
 	deliver(t, s, "user:ann", "43")
 	deliver(t, s, "conversation:1", "44")
 	c.text("5")
@@ -91,7 +91,7 @@ func TestNothingIsLostBetweenProbeAndUpgrade(t *testing.T) {
 	c.want("45")
 }
 
-// TestUpgradeWithoutWaiting sends probe, upgrade and a message in one write.
+// A client sends probe, upgrade and a message in one write.
 func TestUpgradeWithoutWaiting(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -148,7 +148,7 @@ func TestSessionSurvivesAFailedProbe(t *testing.T) {
 		deliver(t, s, "user:ann", `42["after","`+name+`"]`)
 		p.want(`42["after","` + name + `"]`)
 	}
-	p.upgrade().join("1") // and in the end one goes well
+	p.upgrade().join("1") // a further upgrade succeeds
 }
 
 func TestUnfinishedProbeTimesOut(t *testing.T) {
@@ -189,7 +189,7 @@ func TestSessionEndsWhileItIsProbed(t *testing.T) {
 	p.wantUnknown()
 }
 
-// endProbed ends a session whose probe was answered, and returns its WebSocket.
+// endProbed ends a session after its probe was answered, and returns the WebSocket.
 func endProbed(t *testing.T, s *Server, also func(w *worker, session *session, now time.Time)) socket {
 	t.Helper()
 	p := connectPolling(t, s, "ann")
@@ -204,14 +204,15 @@ func endProbed(t *testing.T, s *Server, also func(w *worker, session *session, n
 	return c
 }
 
-// TestAClientThatUpgradesLearnsOfTheEnd: one that has its "3probe" does not poll
-// any more, and does not notice the end of the WebSocket before its "5".
-func TestAClientThatUpgradesLearnsOfTheEnd(t *testing.T) {
+// A session ends after its client has got "3probe". The client does not poll
+// any more, and notices the end of the WebSocket only after it has sent "5". So
+// the WebSocket must stay open until then, or until the upgrade times out.
+func TestEndDuringAnUpgradeIsNoticedByTheClient(t *testing.T) {
 	t.Parallel()
 	nothing := func(*worker, *session, time.Time) {}
 	open := func(t *testing.T, s *Server) {
 		t.Helper()
-		s.onAll(func(*worker, time.Time) {}) // what the end has brought is done
+		s.onAll(func(*worker, time.Time) {}) // the loops have handled the end
 		if n := s.conns.Load(); n != 3 {
 			t.Errorf("%d connections, want 3: two for requests and the WebSocket", n)
 		}
@@ -242,7 +243,8 @@ func TestAClientThatUpgradesLearnsOfTheEnd(t *testing.T) {
 	})
 }
 
-// TestLargeBacklogCrossesTheUpgrade: more than one write of it.
+// Pending messages of more than one write must arrive in order over the
+// WebSocket after the upgrade.
 func TestLargeBacklogCrossesTheUpgrade(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

@@ -49,7 +49,7 @@ func TestFragmentedMessages(t *testing.T) {
 	c, _ := openWS(t, s)
 	c.send(frame(false, ws.OpText, "4h") + frame(false, ws.OpContinuation, "") + frame(false, ws.OpContinuation, "ell") + frame(true, ws.OpContinuation, "o"))
 	c.want("4hello")
-	c.send(frame(false, ws.OpText, "4h\xc3")) // a letter in two fragments
+	c.send(frame(false, ws.OpText, "4h\xc3")) // a letter is split between two fragments
 	c.send(frame(true, ws.OpPing, "between"))
 	if op, got, err := c.read(); op != ws.OpPong || got != "between" || err != nil {
 		t.Errorf("a ping between fragments: opcode %#x %q, %v", op, got, err)
@@ -60,16 +60,16 @@ func TestFragmentedMessages(t *testing.T) {
 	if op, got, err := c.read(); op != ws.OpBinary || got != "\x01\x02" || err != nil {
 		t.Errorf("binary fragments: opcode %#x %q, %v", op, got, err)
 	}
-	for range 300 { // together more than MaxPayload, each message less
+	for range 300 { // more than MaxPayload in total, each message less
 		c.send(frame(false, ws.OpText, "4"+strings.Repeat("x", 5000)) + frame(true, ws.OpContinuation, ""))
 		if got := c.next(); len(got) != 5001 {
-			t.Fatalf("%d bytes came back", len(got))
+			t.Fatalf("%d bytes came back, want 5001", len(got))
 		}
 	}
 }
 
-// TestCloseCodes: what a client does wrong, and what it is told; 0 is no close
-// frame.
+// Clients violate the protocol or close. Each must get the close code of the
+// case (0: no close frame), and others must not be affected.
 func TestCloseCodes(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPayload = 100_000 })
@@ -135,7 +135,7 @@ func TestCloseCodes(t *testing.T) {
 	bystander.join("1")
 	testkit.Await(t, "the connections to end", func() bool { return s.conns.Load() == 1 })
 	if st := s.Stats(); st.Sessions != 1 || st.WebSockets != 1 || s.config.Hub.Stats().Members != 2 {
-		t.Errorf("%d sessions, %d WebSockets, %d memberships are left, want the bystander's", st.Sessions, st.WebSockets, s.config.Hub.Stats().Members)
+		t.Errorf("%d sessions, %d WebSockets, %d memberships are left, want 1, 1 and 2", st.Sessions, st.WebSockets, s.config.Hub.Stats().Members)
 	}
 }
 
@@ -150,8 +150,9 @@ func TestCloseFrameWithoutCode(t *testing.T) {
 	c.wantEOF()
 }
 
-// TestPeerThatDoesNotClose is not waited for longer than lingerTimeout.
-func TestPeerThatDoesNotClose(t *testing.T) {
+// A client does not close its connection after the close frame. The server must
+// close it after lingerTimeout.
+func TestPeerThatDoesNotCloseIsClosed(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	c := connectWS(t, s, "ann")
@@ -159,14 +160,14 @@ func TestPeerThatDoesNotClose(t *testing.T) {
 	if op, _, err := c.read(); op != ws.OpClose || err != nil {
 		t.Fatalf("opcode %#x, %v, want a close frame", op, err)
 	}
-	c.text("42" + joinEvent("1")) // too late, and ignored
+	c.text("42" + joinEvent("1")) // ignored after the end
 	testkit.Await(t, "the socket to leave", func() bool { return s.config.Hub.Stats().Members == 0 })
 	c.wantEOF()
 	testkit.Await(t, "the connection to end", func() bool { return s.conns.Load() == 0 })
 }
 
-// TestPingFlood: many pings that come together are answered with few pongs,
-// the last of which answers the last.
+// Pings that arrive together are answered with few pongs, the last of which
+// must be for the last ping.
 func TestPingFlood(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -185,13 +186,13 @@ func TestPingFlood(t *testing.T) {
 		}
 		if op != ws.OpPong {
 			if payload != "4end" {
-				t.Errorf("got %q", payload)
+				t.Errorf("got %q, want 4end", payload)
 			}
 			break
 		}
 		pongs, last = pongs+1, payload
 	}
-	if pongs > 10 || last != "999" { // one for each read of the server
+	if pongs > 10 || last != "999" { // the server sends one pong for each read
 		t.Errorf("%d pongs, the last for ping %s, want few and 999", pongs, last)
 	}
 }
@@ -201,7 +202,7 @@ func TestPongsAreIgnored(t *testing.T) {
 	s := newEchoServer(t, nil)
 	c, _ := openWS(t, s)
 	c.send(frame(true, ws.OpPong, "unasked"))
-	c.text("3") // an Engine.IO pong nobody waits for
+	c.text("3") // an unexpected Engine.IO pong
 	c.text("4hello")
 	c.want("4hello")
 }

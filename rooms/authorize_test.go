@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A fakeAuthorizer is an Authorizer that answers when the test says so. It runs on
-// the goroutine of its world.
+// A fakeAuthorizer is an Authorizer that answers at once, or when the test calls
+// answer. It runs on the test's goroutine.
 type fakeAuthorizer struct {
 	slow    bool
 	denied  map[string]error // "user room"
@@ -41,31 +41,31 @@ func guarded(t *testing.T, shards int) (*world, *fakeAuthorizer) {
 	return newWorld(t, shards, func(c *Config) { c.Authorizer = d }), d
 }
 
-const joinedAlone = `{"success":true,"message":"Joined room: conversation:1","members":1}`
+const joinedFirst = `{"success":true,"message":"Joined room: conversation:1","members":1}`
 
-func TestOnlyWhoMayJoinsARoom(t *testing.T) {
+func TestJoinIsRefusedWithoutPermission(t *testing.T) {
 	w, d := guarded(t, 2)
 	ann, bob := w.connect("ann"), w.connect("bob")
 	d.denied["bob conversation:1"] = ErrNotAllowed
-	if got := ann.ask("join_room", conversation("1")); got != joinedAlone {
-		t.Error(got)
+	if got := ann.ask("join_room", conversation("1")); got != joinedFirst {
+		t.Errorf("join by ann: got %s, want %s", got, joinedFirst)
 	}
 	if got := bob.ask("join_room", conversation("1")); got != `{"error":"Not allowed"}` {
-		t.Error(got)
+		t.Errorf("join by bob, who is not allowed: got %s, want %s", got, `{"error":"Not allowed"}`)
 	}
 	if got := bob.ask("typing", conversation("1")); got != `{"error":"Not in room"}` {
-		t.Error(got)
+		t.Errorf("typing by bob, who is not in the room: got %s, want %s", got, `{"error":"Not in room"}`)
 	}
 	ann.wantNothing()
 	if s := w.hub.Stats(); s.JoinsDenied != 1 {
 		t.Errorf("%d joins denied, want 1", s.JoinsDenied)
 	}
-	if got := ann.ask("join_room", conversation("1")); got != joinedAlone || len(d.asked) != 2 {
-		t.Errorf("joining twice: %s, asked %q", got, d.asked)
+	if got := ann.ask("join_room", conversation("1")); got != joinedFirst || len(d.asked) != 2 {
+		t.Errorf("second join by ann: got %s; the authorizer was asked %q, want 2 questions", got, d.asked)
 	}
 }
 
-func TestTheAnswerMayTakeItsTime(t *testing.T) {
+func TestJoinIsAnsweredWhenTheAuthorizerHasAnswered(t *testing.T) {
 	w, d := guarded(t, 1)
 	d.slow = true
 	ann, bob := w.connect("ann"), w.connect("bob")
@@ -74,15 +74,15 @@ func TestTheAnswerMayTakeItsTime(t *testing.T) {
 	bob.text(`21["join_room",` + conversation("1") + `]`)
 	w.wantNothing(ann, bob)
 	d.answer(w)
-	if got := ann.next(); got != `431[`+joinedAlone+`]` {
-		t.Error(got)
+	if got := ann.next(); got != `431[`+joinedFirst+`]` {
+		t.Errorf("ann got %s, want an ack that she has joined", got)
 	}
 	if got := bob.next(); got != `431[{"error":"Authorization unavailable"}]` {
-		t.Error(got)
+		t.Errorf("bob got %s, want the authorizer's error", got)
 	}
 }
 
-func TestAnAnswerForSomebodyWhoHasGone(t *testing.T) {
+func TestAuthorizationIsIgnoredAfterTheClientHasLeft(t *testing.T) {
 	for _, way := range []string{"hangs up", "reconnects"} {
 		w, d := guarded(t, 1)
 		d.slow = true
@@ -97,14 +97,14 @@ func TestAnAnswerForSomebodyWhoHasGone(t *testing.T) {
 		d.answer(w)
 		ann.wantNothing()
 		if names, _ := w.hub.Names(10); slices.Contains(names, "conversation:1") {
-			t.Errorf("%s: somebody is in the room", way)
+			t.Errorf("client %s before the answer: conversation:1 has a member, want none", way)
 		}
 	}
 }
 
-func TestTheLimitOfRoomsHoldsForAnswersThatComeLate(t *testing.T) {
+func TestRoomLimitHoldsForDelayedAuthorizations(t *testing.T) {
 	w, d := guarded(t, 1)
-	w.hub.limits().Rooms = 3 // her user's is one
+	w.hub.limits().Rooms = 3 // the room of her user counts
 	d.slow = true
 	ann := w.connect("ann")
 	for i := range 4 {
@@ -112,11 +112,11 @@ func TestTheLimitOfRoomsHoldsForAnswersThatComeLate(t *testing.T) {
 	}
 	d.answer(w)
 	if got := ann.socket.rooms.len(); got != 3 {
-		t.Errorf("in %d rooms, at most 3 are allowed", got)
+		t.Errorf("the socket is in %d rooms, want 3, the limit", got)
 	}
 }
 
-func TestExpelledAreToldAndTheOthersToo(t *testing.T) {
+func TestExpelNotifiesTheExpelledAndTheOtherMembers(t *testing.T) {
 	onShards(t, func(t *testing.T, w *world) {
 		ann, bob, bob2, eve := w.connect("ann"), w.connect("bob"), w.connect("bob"), w.connect("eve")
 		for _, c := range []*client{ann, bob, bob2, eve} {
@@ -135,11 +135,11 @@ func TestExpelledAreToldAndTheOthersToo(t *testing.T) {
 		for _, c := range []*client{bob, bob2} {
 			told := `42["room_revoked",{"room":"conversation:1","reason":"no longer a member"}]`
 			if !slices.Contains(c.inbox, told) {
-				t.Errorf("%s was not told: %q", c.name, c.inbox)
+				t.Errorf("%s got %q, want room_revoked", c.name, c.inbox)
 			}
 			c.inbox = nil
 			if got := c.ask("typing", conversation("1")); got != `{"error":"Not in room"}` {
-				t.Errorf("%s is still there: %s", c.name, got)
+				t.Errorf("typing by %s after it was expelled: got %s, want an error", c.name, got)
 			}
 			c.ask("typing", conversation("2"))
 		}
@@ -151,7 +151,7 @@ func TestExpelledAreToldAndTheOthersToo(t *testing.T) {
 				}
 			}
 			if left != 2 {
-				t.Errorf("%s heard of %d who left, want 2: %q", c.name, left, c.inbox)
+				t.Errorf("%s got %d user_left events of bob, want 2: %q", c.name, left, c.inbox)
 			}
 		}
 		if s := w.hub.Stats(); s.Expelled != 2 {
@@ -160,7 +160,8 @@ func TestExpelledAreToldAndTheOthersToo(t *testing.T) {
 	})
 }
 
-// usersOf asks while the world's only goroutine does what the loops would.
+// usersOf calls Hub.Users on another goroutine, and drains the shards meanwhile,
+// as the event loops would.
 func usersOf(w *world, room string) (users []string, err error) {
 	done := make(chan struct{})
 	go func() { defer close(done); users, err = w.hub.Users(w.t.Context(), room) }()
@@ -175,7 +176,7 @@ func usersOf(w *world, room string) (users []string, err error) {
 	}
 }
 
-func TestANewTokenThatNamesOtherRooms(t *testing.T) {
+func TestRefreshedTokenThatNamesOtherRoomsIsCheckedForEachRoom(t *testing.T) {
 	w, d := guarded(t, 1)
 	ann, bob := w.connect("ann/conversation:1,conversation:2"), w.connect("bob")
 	for _, c := range []*client{ann, bob} {
@@ -185,9 +186,9 @@ func TestANewTokenThatNamesOtherRooms(t *testing.T) {
 	}
 	ann.inbox, d.asked = nil, nil
 	d.denied["ann conversation:1"] = ErrNotAllowed
-	d.denied["ann conversation:2"] = errors.New("Authorization unavailable") // no answer is not a no
+	d.denied["ann conversation:2"] = errors.New("Authorization unavailable") // an unavailable policy does not revoke
 	if got := ann.ask("refresh_token", tokenArg("ann/conversation:2")); got != `{"success":true}` {
-		t.Fatal(got)
+		t.Fatalf("got %s, want %s", got, `{"success":true}`)
 	}
 	if want := []string{"ann conversation:1 [conversation:2]", "ann conversation:2 [conversation:2]"}; !slices.Equal(d.asked, want) {
 		t.Errorf("asked %q, want %q", d.asked, want)
@@ -198,7 +199,7 @@ func TestANewTokenThatNamesOtherRooms(t *testing.T) {
 	bob.wantAbout("user_typing", ann, "conversation:2")
 
 	d.asked = nil
-	bob.ask("refresh_token", tokenArg("bob")) // names no rooms, now as before
+	bob.ask("refresh_token", tokenArg("bob")) // neither the old token nor the new one names rooms
 	if len(d.asked) != 0 {
 		t.Errorf("asked %q for a token without rooms", d.asked)
 	}

@@ -8,22 +8,22 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// deaf is a sink that costs nothing.
-type deaf struct{}
+// A discardSink is a Sink that does nothing.
+type discardSink struct{}
 
-func (deaf) Send(*codec.Message) {}
-func (deaf) Close(Reason)        {}
-func (deaf) Wake()               {}
-func (deaf) Source() uint64      { return 0 }
+func (discardSink) Send(*codec.Message) {}
+func (discardSink) Close(Reason)        {}
+func (discardSink) Wake()               {}
+func (discardSink) Source() uint64      { return 0 }
 
-// newCrowd makes a world with n sockets in conversation:1, and returns them.
+// newCrowd returns a world with n sockets in conversation:1, and the sockets.
 func newCrowd(tb testing.TB, shards, n int) (*world, []*Socket) {
 	w := newWorld(tb, shards, func(c *Config) { c.MaxMailbox = 1 << 20 })
 	var crowd []*Socket
 	for i := range n {
-		s := w.hub.Shard(i%shards).Open(deaf{}, "", dawn)
-		s.Text(fmt.Appendf(nil, `0{"token":"user%d"}`, i), dawn)
-		s.Text([]byte(`2["join_room",`+conversation("1")+`]`), dawn)
+		s := w.hub.Shard(i%shards).Open(discardSink{}, "", startTime)
+		s.Text(fmt.Appendf(nil, `0{"token":"user%d"}`, i), startTime)
+		s.Text([]byte(`2["join_room",`+conversation("1")+`]`), startTime)
 		crowd = append(crowd, s)
 	}
 	w.settle()
@@ -42,34 +42,34 @@ func TestDeliveryAllocatesNothing(t *testing.T) {
 	}
 }
 
-// typingAllocs is what an event costs that is passed on: the message and its
-// bytes.
+// typingAllocs is the number of allocations of an event that is sent to others: the
+// message and its bytes.
 const typingAllocs = 2
 
 func TestTypingAllocatesLittle(t *testing.T) {
 	packet := []byte(`2["typing",` + conversation("1") + `]`)
 	for _, members := range []int{2, 1000} {
 		_, crowd := newCrowd(t, 1, members)
-		allocs := testing.AllocsPerRun(100, func() { crowd[0].Text(packet, dawn) })
+		allocs := testing.AllocsPerRun(100, func() { crowd[0].Text(packet, startTime) })
 		if allocs > typingAllocs {
 			t.Errorf("%v allocations for typing among %d, want at most %d", allocs, members, typingAllocs)
 		}
 	}
 }
 
-// TestTypingAloneAllocatesNothing: what nobody hears is not built.
+// An event of a client in a room without other members is not encoded.
 func TestTypingAloneAllocatesNothing(t *testing.T) {
 	packet := []byte(`2["typing",` + conversation("1") + `]`)
 	_, crowd := newCrowd(t, 1, 1)
-	if allocs := testing.AllocsPerRun(100, func() { crowd[0].Text(packet, dawn) }); allocs > 0 {
-		t.Errorf("%v allocations for typing in an empty room, want none", allocs)
+	if allocs := testing.AllocsPerRun(100, func() { crowd[0].Text(packet, startTime) }); allocs > 0 {
+		t.Errorf("%v allocations for typing in a room without other members, want none", allocs)
 	}
 }
 
 func TestRefusalAllocatesNothingWithoutAck(t *testing.T) {
 	packet := []byte(`2["typing",` + conversation("elsewhere") + `]`)
 	_, crowd := newCrowd(t, 1, 1)
-	if allocs := testing.AllocsPerRun(100, func() { crowd[0].Text(packet, dawn) }); allocs > 0 {
+	if allocs := testing.AllocsPerRun(100, func() { crowd[0].Text(packet, startTime) }); allocs > 0 {
 		t.Errorf("%v allocations for an event that is refused, want none", allocs)
 	}
 }
@@ -94,13 +94,13 @@ func BenchmarkJoinLeave(b *testing.B) {
 	for _, members := range []int{0, 1000} {
 		b.Run(fmt.Sprintf("among %d", members), func(b *testing.B) {
 			w, _ := newCrowd(b, 1, members)
-			s := w.hub.Shard(0).Open(deaf{}, "", dawn)
-			s.Text([]byte(`0{"token":"ann"}`), dawn)
+			s := w.hub.Shard(0).Open(discardSink{}, "", startTime)
+			s.Text([]byte(`0{"token":"ann"}`), startTime)
 			join, leave := []byte(`21["join_room",`+conversation("1")+`]`), []byte(`22["leave_room",`+conversation("1")+`]`)
 			b.ReportAllocs()
 			for b.Loop() {
-				s.Text(join, dawn)
-				s.Text(leave, dawn)
+				s.Text(join, startTime)
+				s.Text(leave, startTime)
 			}
 		})
 	}

@@ -5,18 +5,18 @@ import (
 	"testing"
 )
 
-// heard is what a handler was given.
-type heard struct {
+// A handlerCall is what a handler was called with.
+type handlerCall struct {
 	args        string
 	attachments []string
 }
 
-// newListeningWorld has a handler of "blob" that remembers its calls.
-func newListeningWorld(t *testing.T) (*world, *[]heard) {
-	calls := new([]heard)
+// newBlobWorld returns a world with a handler of "blob", and the calls of it.
+func newBlobWorld(t *testing.T) (*world, *[]handlerCall) {
+	calls := new([]handlerCall)
 	return newWorld(t, 1, func(c *Config) {
 		c.Handlers["blob"] = func(call *Call) {
-			h := heard{args: string(call.Args)}
+			h := handlerCall{args: string(call.Args)}
 			for _, a := range call.Attachments {
 				h.attachments = append(h.attachments, string(a))
 			}
@@ -27,13 +27,13 @@ func newListeningWorld(t *testing.T) (*world, *[]heard) {
 }
 
 func TestAttachmentsAreAssembled(t *testing.T) {
-	w, calls := newListeningWorld(t)
+	w, calls := newBlobWorld(t)
 	ann := w.connect("ann")
 	const args = `,{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}`
 	ann.text(`52-7["blob"` + args + `]`)
 	ann.binary("\x00\x01")
 	if len(*calls) != 0 {
-		t.Fatal("called before the last attachment came")
+		t.Fatal("the handler was called before the last attachment arrived")
 	}
 	ann.binary("")
 	if len(*calls) != 1 {
@@ -44,17 +44,17 @@ func TestAttachmentsAreAssembled(t *testing.T) {
 		t.Errorf("called with %q and attachments %q", got.args, got.attachments)
 	}
 	if ack := ann.next(); ack != `437["seen"]` {
-		t.Errorf("acknowledged with %s", ack)
+		t.Errorf("acknowledged with %s, want \"seen\"", ack)
 	}
 	ann.wantOpen()
-	ann.text(`50-["blob"]`) // none announced
+	ann.text(`50-["blob"]`) // no attachment is announced
 	ann.wantClosed(ReasonParseError)
 }
 
-// TestAttachmentsAreCopied: the loop's read buffer is used again before the
-// last attachment is there.
+// The read buffer of the event loop is overwritten between two attachments. The
+// handler must get the attachments as they were sent.
 func TestAttachmentsAreCopied(t *testing.T) {
-	w, calls := newListeningWorld(t)
+	w, calls := newBlobWorld(t)
 	ann := w.connect("ann")
 	buf := []byte(`52-["blob",1]`)
 	ann.socket.Text(buf, w.now)
@@ -63,19 +63,19 @@ func TestAttachmentsAreCopied(t *testing.T) {
 		ann.socket.Binary(buf[:5], w.now)
 	}
 	if len(*calls) != 1 || strings.Join((*calls)[0].attachments, "|") != "first|other" {
-		t.Errorf("calls %q", *calls)
+		t.Errorf("calls %q, want one with the attachments first and other", *calls)
 	}
 }
 
 func TestMostAttachmentsAllowed(t *testing.T) {
-	w, calls := newListeningWorld(t)
+	w, calls := newBlobWorld(t)
 	ann := w.connect("ann")
 	ann.text(`510-["blob"]`)
 	for range 10 {
 		ann.binary("x")
 	}
 	if len(*calls) != 1 || len((*calls)[0].attachments) != 10 {
-		t.Errorf("calls %q", *calls)
+		t.Errorf("calls %q, want one with 10 attachments", *calls)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestBadAttachmentsCloseTheSession(t *testing.T) {
 		do     func(ann *client)
 	}{
 		"too many":        {ReasonTooLarge, func(ann *client) { ann.text(`511-["blob"]`) }},
-		"nobody's":        {ReasonParseError, func(ann *client) { ann.binary("x") }},
+		"unannounced":     {ReasonParseError, func(ann *client) { ann.binary("x") }},
 		"text in between": {ReasonParseError, func(ann *client) { ann.text(`51-["blob"]`); ann.text(`2["blob"]`) }},
 		"one too many":    {ReasonParseError, func(ann *client) { ann.text(`51-["blob"]`); ann.binary("x"); ann.binary("x") }},
 		"too large together": {ReasonTooLarge, func(ann *client) {
@@ -102,44 +102,44 @@ func TestBadAttachmentsCloseTheSession(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, calls := newListeningWorld(t)
+			w, calls := newBlobWorld(t)
 			ann := w.connect("ann")
 			c.do(ann)
 			ann.wantClosed(c.reason)
 			w.wantEmpty()
 			before := len(*calls)
-			ann.binary("x") // too late
+			ann.binary("x") // ignored after the close
 			ann.text(`2["blob"]`)
 			if len(*calls) != before {
-				t.Error("called after the close")
+				t.Error("the handler was called after the close")
 			}
 		})
 	}
 }
 
 func TestAttachmentsNeverSent(t *testing.T) {
-	w, calls := newListeningWorld(t)
+	w, calls := newBlobWorld(t)
 	ann := w.connect("ann")
 	ann.text(`52-["blob"]`)
 	ann.binary("x")
 	ann.hangUp()
 	if ann.socket.aside != nil {
-		t.Error("the assembly is kept for a socket that has closed")
+		t.Error("a closed socket keeps its incomplete packet")
 	}
 	if len(*calls) != 0 {
-		t.Error("called without all attachments")
+		t.Error("the handler was called without all attachments")
 	}
 	w.wantEmpty()
 }
 
 func TestBinaryAckIsIgnored(t *testing.T) {
-	w, calls := newListeningWorld(t)
+	w, calls := newBlobWorld(t)
 	ann := w.connect("ann")
 	ann.text(`61-1[{"_placeholder":true,"num":0}]`)
 	ann.binary("x")
 	ann.wantNothing()
 	ann.wantOpen()
-	ann.emit("blob") // the next packet is not taken for part of it
+	ann.emit("blob") // the next packet is an event of its own
 	if len(*calls) != 1 {
 		t.Errorf("%d calls, want 1", len(*calls))
 	}

@@ -16,7 +16,7 @@ import (
 const (
 	// A room costs roomBytes and nameCopies times its name, on its loop, in the
 	// occupancy table and in the directory; a member in it membershipBytes.
-	// TestRoomsCostWhatIsCounted measures that.
+	// TestRoomBytesMatchTheHeap measures that.
 	roomBytes       = 256
 	nameCopies      = 2
 	membershipBytes = 64

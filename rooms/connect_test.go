@@ -81,7 +81,7 @@ func TestConnectAnswers(t *testing.T) {
 	}
 }
 
-func TestConnectMayBeTriedAgain(t *testing.T) {
+func TestConnectSucceedsAfterARefusal(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.open("ann")
 	ann.text(`0{"token":"!jwt expired"}`)
@@ -101,7 +101,7 @@ func TestHandshakeTokenSurvivesARefusal(t *testing.T) {
 	ann.wantConnected()
 }
 
-func TestNobodyIsVerifiedWithoutAuthenticator(t *testing.T) {
+func TestConnectIsRefusedWithoutAuthenticator(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) { c.Auth = nil })
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
@@ -110,19 +110,19 @@ func TestNobodyIsVerifiedWithoutAuthenticator(t *testing.T) {
 	}
 }
 
-func TestAnonymousConnectsAsNobody(t *testing.T) {
+func TestAnonymousSocketHasNoUser(t *testing.T) {
 	w := newWorld(t, 2, func(c *Config) { c.AllowAnonymous = true })
-	nobody := w.open("nobody")
-	nobody.text(`0`)
-	nobody.wantConnected()
-	nobody.wantNothing() // no greeting
+	anonymous := w.open("nobody")
+	anonymous.text(`0`)
+	anonymous.wantConnected()
+	anonymous.wantNothing() // no greeting
 	if _, total := w.hub.Names(9); total != 0 {
-		t.Errorf("%d rooms, want none: nobody has no user room", total)
+		t.Errorf("%d rooms, want none: an anonymous socket has no user room", total)
 	}
 	bob := w.connect("bob")
 	bob.ask("join_room", conversation("1"))
-	nobody.ask("join_room", conversation("1"))
-	bob.want("user_joined", `{"socketId":"`+nobody.id+`","userId":null,"room":"conversation:1","timestamp":"`+dawnText+`"}`)
+	anonymous.ask("join_room", conversation("1"))
+	bob.want("user_joined", `{"socketId":"`+anonymous.id+`","userId":null,"room":"conversation:1","timestamp":"`+startText+`"}`)
 
 	eve := w.open("eve")
 	eve.text(`0{"token":"!jwt malformed"}`)
@@ -139,7 +139,7 @@ func TestOtherNamespacesAreRefused(t *testing.T) {
 		if got, want := ann.next(), `44/admin,{"message":"Invalid namespace"}`; got != want {
 			t.Errorf("%s: answer %s, want %s", packet, got, want)
 		}
-		ann.connect("ann") // "/" is still to be had
+		ann.connect("ann") // the session can still connect to "/"
 		ann.text(packet)
 		if got, want := ann.next(), `44/admin,{"message":"Invalid namespace"}`; got != want {
 			t.Errorf("%s while connected: answer %s, want %s", packet, got, want)
@@ -148,7 +148,7 @@ func TestOtherNamespacesAreRefused(t *testing.T) {
 	}
 }
 
-func TestPacketsOutOfPlaceCloseTheSession(t *testing.T) {
+func TestUnexpectedPacketsCloseTheSession(t *testing.T) {
 	for name, c := range map[string]struct {
 		connected bool
 		packet    string
@@ -186,7 +186,7 @@ func TestPacketsOutOfPlaceCloseTheSession(t *testing.T) {
 			ann.text(c.packet)
 			ann.wantClosed(c.reason)
 			ann.wantNothing()
-			ann.text(`0{"token":"ann"}`) // too late
+			ann.text(`0{"token":"ann"}`) // ignored after the close
 			ann.wantNothing()
 			bob.wantOpen()
 			bob.hangUp()
@@ -205,13 +205,13 @@ func TestDisconnectLeavesTheNamespaceOnly(t *testing.T) {
 	wakes := ann.wakes
 	ann.text("1")
 	if ann.wakes == wakes {
-		t.Error("the session was not told that it is to CONNECT in time")
+		t.Error("the session was not woken for the new deadline of CONNECT")
 	}
 	bob.wantAbout("user_left", ann, "conversation:1")
 	ann.wantNothing()
 	ann.wantOpen()
 	if ann.socket.ID() != "" || ann.socket.UserID() != "" {
-		t.Errorf("socket is still %q of %q", ann.socket.ID(), ann.socket.UserID())
+		t.Errorf("after DISCONNECT the socket has id %q and user %q, want none", ann.socket.ID(), ann.socket.UserID())
 	}
 	before := ann.id
 	ann.connect("ann")
@@ -224,14 +224,14 @@ func TestConnectTimeout(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, bob, eve := w.open("ann"), w.connect("bob"), w.open("eve")
 	eve.text(`0{"token":"!no"}`)
-	w.at(dawn.Add(45*time.Second - time.Millisecond))
+	w.at(startTime.Add(45*time.Second - time.Millisecond))
 	ann.wantOpen()
-	w.at(dawn.Add(45 * time.Second))
+	w.at(startTime.Add(45 * time.Second))
 	ann.wantClosed(ReasonConnectTimeout)
 	eve.wantClosed(ReasonConnectTimeout)
 	bob.wantOpen()
 
-	bob.text("1") // from here on bob has 45 s too
+	bob.text("1") // bob has 45 s from here to CONNECT again
 	w.at(w.now.Add(44 * time.Second))
 	bob.wantOpen()
 	w.at(w.now.Add(time.Second))
@@ -242,7 +242,7 @@ func TestConnectTimeout(t *testing.T) {
 func TestNoConnectTimeout(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) { c.ConnectTimeout = 0 })
 	ann := w.open("ann")
-	w.at(dawn.Add(1000 * time.Hour))
+	w.at(startTime.Add(1000 * time.Hour))
 	ann.wantOpen()
 	if d := ann.socket.Deadline(); !d.IsZero() {
 		t.Errorf("deadline %v, want none", d)
@@ -256,7 +256,7 @@ func TestUserRoomHoldsAllSocketsOfAUser(t *testing.T) {
 	phone.want("booking_update", "{}")
 	desk.want("booking_update", "{}")
 	phone.hangUp()
-	desk.wantNothing() // user rooms announce nobody
+	desk.wantNothing() // joins and leaves of user rooms are not announced
 	w.deliver("user:ann", "booking_update")
 	desk.want("booking_update", "{}")
 	w.wantNothing(phone, bob)
@@ -269,12 +269,12 @@ func TestReasonsHaveNames(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, r := range Reasons() {
 		if name := r.String(); name == "" || seen[name] {
-			t.Errorf("reason %d is called %q, as is another", uint8(r), name)
+			t.Errorf("reason %d has the name %q, want a unique one", uint8(r), name)
 		} else {
 			seen[name] = true
 		}
 	}
 	if got := reasonCount.String(); got != "reason "+strconv.Itoa(len(Reasons())) {
-		t.Errorf("a reason that does not exist is called %q", got)
+		t.Errorf("an unknown reason has the name %q, want its number", got)
 	}
 }

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// A fakeBus remembers what it is given.
+// A fakeBus is a Bus that records what is published, and refuses it while full.
 type fakeBus struct {
-	full  bool
-	taken []Outgoing
-	dones []func(error)
+	full      bool
+	published []Outgoing
+	dones     []func(error)
 }
 
 func (b *fakeBus) Publish(e Outgoing, done func(error)) bool {
 	if b.full {
 		return false
 	}
-	b.taken, b.dones = append(b.taken, e), append(b.dones, done)
+	b.published, b.dones = append(b.published, e), append(b.dones, done)
 	return true
 }
 
@@ -28,7 +28,8 @@ func inConversation() []RoomPart {
 	return []RoomPart{{Text: "conversation:"}, {From: []string{"conversationId", "chatId"}}}
 }
 
-// declaring returns a world with some declared events.
+// declaring returns a world with the given events; those without limits get large
+// ones.
 func declaring(t *testing.T, shards int, bus Bus, events ...ClientEvent) *world {
 	t.Helper()
 	w := newWorld(t, shards, func(c *Config) { c.Bus = bus })
@@ -46,7 +47,7 @@ func declaring(t *testing.T, shards int, bus Bus, events ...ClientEvent) *world 
 	return w
 }
 
-// pairIn returns two clients on two shards in conversation 1.
+// pairIn returns two clients in conversation 1, on two shards if there are two.
 func (w *world) pairIn() (ann, bob *client) {
 	w.t.Helper()
 	ann, bob = w.connect("ann"), w.connect("bob")
@@ -56,7 +57,7 @@ func (w *world) pairIn() (ann, bob *client) {
 	return ann, bob
 }
 
-func TestDeclaredEventGoesToTheOthersAndToServices(t *testing.T) {
+func TestDeclaredEventIsSentToTheRoomAndToServices(t *testing.T) {
 	bus := &fakeBus{}
 	w := declaring(t, 2, bus, ClientEvent{
 		Name: "mark_read", Room: inConversation(), Emit: "message_read", Fields: []string{"conversationId", "messageId"}, Key: "client.mark_read",
@@ -64,22 +65,22 @@ func TestDeclaredEventGoesToTheOthersAndToServices(t *testing.T) {
 	ann, bob := w.pairIn()
 	const argument = `{"messageId":"m","secret":1,"userId":"eve","conversationId":1,"room":"user:eve"}`
 	if got := ann.ask("mark_read", argument); got != `{"success":true}` {
-		t.Errorf("answer %s", got)
+		t.Errorf("answer %s, want %s", got, `{"success":true}`)
 	}
-	sender := fmt.Sprintf(`"socketId":%q,"userId":"ann","room":"conversation:1","timestamp":%q`, ann.id, dawnText)
+	sender := fmt.Sprintf(`"socketId":%q,"userId":"ann","room":"conversation:1","timestamp":%q`, ann.id, startText)
 	bob.want("message_read", `{"messageId":"m","conversationId":1,`+sender+`}`)
 	ann.wantNothing()
 	want := `{"eventName":"client.mark_read","source":"websocket-gateway",` + sender + `,"data":` + argument + `}`
-	if len(bus.taken) != 1 || bus.taken[0].Key != "client.mark_read" || bus.taken[0].Event != "mark_read" || string(bus.taken[0].Body) != want {
-		t.Errorf("published %s, want %s", bus.taken, want)
+	if len(bus.published) != 1 || bus.published[0].Key != "client.mark_read" || bus.published[0].Event != "mark_read" || string(bus.published[0].Body) != want {
+		t.Errorf("published %s, want %s", bus.published, want)
 	}
 }
 
-func TestDeclaredEventWithAllFieldsCannotForgeTheGatewaysOwn(t *testing.T) {
+func TestDeclaredEventCannotForgeFieldsOfTheGateway(t *testing.T) {
 	w := declaring(t, 1, nil, ClientEvent{Name: "wave", Room: inConversation(), Emit: "waved"},
 		ClientEvent{Name: "nod", Room: inConversation(), Emit: "nodded", Fields: []string{}})
 	ann, bob := w.pairIn()
-	sender := fmt.Sprintf(`"socketId":%q,"userId":"ann","room":"conversation:1","timestamp":%q`, ann.id, dawnText)
+	sender := fmt.Sprintf(`"socketId":%q,"userId":"ann","room":"conversation:1","timestamp":%q`, ann.id, startText)
 	ann.emit("wave", `{"chatId":1,"\u0075serId":"eve","x":[1.50,{"userId":2}],"socketId":null,"timestamp":0}`)
 	bob.want("waved", `{"chatId":1,"x":[1.50,{"userId":2}],`+sender+`}`)
 	ann.emit("nod", `{"chatId":1}`)
@@ -112,20 +113,20 @@ func TestDeclaredEventIsRefused(t *testing.T) {
 		}
 	}
 	if got := ann.ask("wave"); got != `{"error":"Want an object"}` {
-		t.Errorf("without an argument: %s", got)
+		t.Errorf("without an argument: %s, want %s", got, `{"error":"Want an object"}`)
 	}
 	bus.full = true
 	if got := ann.ask("wave", `{"chatId":1}`); got != `{"error":"Services are busy, try again"}` {
-		t.Errorf("while too much waits: %s", got)
+		t.Errorf("with a full bus: got %s, want the error that services are busy", got)
 	}
 	bob.wantNothing()
 	bus.full = false
-	if got := eve.ask("call", `{"to":"bob"}`); got != `{"success":true}` { // from outside of the room
-		t.Errorf("call: %s", got)
+	if got := eve.ask("call", `{"to":"bob"}`); got != `{"success":true}` { // eve is not in the room; Anyone allows it
+		t.Errorf("call: %s, want %s", got, `{"success":true}`)
 	}
-	bob.want("called", fmt.Sprintf(`{"to":"bob","socketId":%q,"userId":"eve","room":"user:bob","timestamp":%q}`, eve.id, dawnText))
-	if len(bus.taken) != 1 {
-		t.Errorf("published %s", bus.taken)
+	bob.want("called", fmt.Sprintf(`{"to":"bob","socketId":%q,"userId":"eve","room":"user:bob","timestamp":%q}`, eve.id, startText))
+	if len(bus.published) != 1 {
+		t.Errorf("published %s, want one event", bus.published)
 	}
 }
 
@@ -135,12 +136,12 @@ func TestDeclaredEventWithBinaryDataIsRefused(t *testing.T) {
 	ann.text(`51-7["wave",{"conversationId":1,"x":{"_placeholder":true,"num":0}}]`)
 	ann.binary("x")
 	if got := ann.next(); got != `437[{"error":"Binary data is not allowed"}]` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %s", got, `437[{"error":"Binary data is not allowed"}]`)
 	}
 	bob.wantNothing()
 }
 
-func TestDeclaredEventHasARateOfItsOwn(t *testing.T) {
+func TestDeclaredEventHasASeparateRate(t *testing.T) {
 	event := ClientEvent{Name: "wave", Room: inConversation(), Emit: "waved", Rate: Rate{1, 2}}
 	w := declaring(t, 1, nil, event, ClientEvent{Name: "nod", Room: inConversation(), Emit: "nodded"})
 	ann, bob := w.pairIn()
@@ -153,26 +154,26 @@ func TestDeclaredEventHasARateOfItsOwn(t *testing.T) {
 		t.Errorf("answers %q, want %q", got, want)
 	}
 	if got := ann.ask("nod", `{"chatId":1}`) + bob.askPast("wave", `{"chatId":1}`); got != yes+yes {
-		t.Errorf("another event, and another socket: %s", got)
+		t.Errorf("another event and another socket: got %s, want success", got)
 	}
 	w.now = w.now.Add(time.Second)
 	if got := ann.askPast("wave", `{"chatId":1}`); got != yes {
-		t.Errorf("a second later: %s", got)
+		t.Errorf("a second later: got %s, want success", got)
 	}
 	ann.hangUp()
 	bob.hangUp()
 	if n := len(w.hub.shards[0].pace); n != 0 {
-		t.Errorf("rates of %d sockets are kept, and none is connected", n)
+		t.Errorf("the rates of %d sockets are kept without a connected socket, want none", n)
 	}
 }
 
-// askPast asks behind whatever the client has got meanwhile.
+// askPast empties the inbox, sends an event and returns its ack.
 func (c *client) askPast(event string, args ...string) string {
 	c.inbox = nil
 	return c.ask(event, args...)
 }
 
-func TestConfirmedEventIsAnsweredWhenServicesHaveIt(t *testing.T) {
+func TestConfirmedEventIsAcknowledgedWhenItIsPublished(t *testing.T) {
 	bus := &fakeBus{}
 	w := declaring(t, 2, bus, ClientEvent{Name: "mark_read", Key: "client.mark_read", Confirm: true})
 	ann := w.connect("ann")
@@ -182,31 +183,31 @@ func TestConfirmedEventIsAnsweredWhenServicesHaveIt(t *testing.T) {
 	bus.dones[1](errors.New("lost"))
 	w.settle()
 	if got := ann.next(); got != `432[{"error":"Services are busy, try again"}]` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %s", got, `432[{"error":"Services are busy, try again"}]`)
 	}
 	bus.dones[0](nil)
 	w.settle()
 	if got := ann.next(); got != `431[{"success":true}]` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %s", got, `431[{"success":true}]`)
 	}
 	bus.full = true
 	if got := ann.ask("mark_read", `{}`); got != `{"error":"Services are busy, try again"}` {
-		t.Errorf("while too much waits: %s", got)
+		t.Errorf("with a full bus: got %s, want the error that services are busy", got)
 	}
 	bus.full = false
 	ann.text(`23["mark_read",{}]`)
 	ann.hangUp()
-	bus.dones[2](nil) // for nobody
+	bus.dones[2](nil) // the client has closed
 	w.settle()
 	if n := w.hub.Consulting(); n != 0 {
-		t.Errorf("%d questions are open", n)
+		t.Errorf("%d questions to the bus are pending, want none", n)
 	}
 }
 
 func TestWithoutABusEventsForServicesAreRefused(t *testing.T) {
 	w := declaring(t, 1, nil, ClientEvent{Name: "mark_read", Key: "client.mark_read"})
 	if got := w.connect("ann").ask("mark_read", `{}`); got != `{"error":"Services are busy, try again"}` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %s", got, `{"error":"Services are busy, try again"}`)
 	}
 }
 
@@ -220,12 +221,12 @@ func TestDeclarationsAreReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := ann.ask("wave", `{"chatId":1}`); got != `{"error":"Unknown event"}` {
-		t.Errorf("an event that is declared no more: %s", got)
+		t.Errorf("an event that is no longer declared: got %s, want %s", got, `{"error":"Unknown event"}`)
 	}
 	ann.emit("nod", `{"chatId":1}`)
-	bob.want("nodded", fmt.Sprintf(`{"chatId":1,"socketId":%q,"userId":"ann","room":"conversation:1","timestamp":%q}`, ann.id, dawnText))
+	bob.want("nodded", fmt.Sprintf(`{"chatId":1,"socketId":%q,"userId":"ann","room":"conversation:1","timestamp":%q}`, ann.id, startText))
 	if n := len(w.hub.shards[0].pace[ann.socket]); n != 1 {
-		t.Errorf("rates of %d events are kept, want that of the one there is", n)
+		t.Errorf("the rates of %d events are kept, want 1", n)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// onShards runs a test with everybody on one loop, and spread over several.
+// onShards runs a test with 1, 2 and 8 shards.
 func onShards(t *testing.T, test func(t *testing.T, w *world)) {
 	for _, shards := range []int{1, 2, 8} {
 		t.Run(fmt.Sprintf("%d shards", shards), func(t *testing.T) { test(t, newWorld(t, shards)) })
@@ -25,22 +25,22 @@ func TestJoinTypeLeave(t *testing.T) {
 				if got := c.ask("join_room", arg); got != joined {
 					t.Errorf("join acknowledged with %s, want %s", got, joined)
 				}
-				c.wantNothing() // nobody hears of himself
+				c.wantNothing() // a client gets no user_joined of itself
 				for _, other := range []*client{ann, bob, eve}[:i] {
 					other.wantAbout("user_joined", c, name)
 				}
 			}
-			for event, told := range map[string]string{"typing": "user_typing", "stop_typing": "user_stop_typing"} {
+			for event, announcement := range map[string]string{"typing": "user_typing", "stop_typing": "user_stop_typing"} {
 				if got := bob.ask(event, arg); got != `{"success":true}` {
-					t.Errorf("%s acknowledged with %s", event, got)
+					t.Errorf("%s acknowledged with %s, want %s", event, got, `{"success":true}`)
 				}
-				ann.wantAbout(told, bob, name)
-				eve.wantAbout(told, bob, name)
+				ann.wantAbout(announcement, bob, name)
+				eve.wantAbout(announcement, bob, name)
 				bob.emit(event, arg) // without ack
-				ann.wantAbout(told, bob, name)
-				eve.wantAbout(told, bob, name)
+				ann.wantAbout(announcement, bob, name)
+				eve.wantAbout(announcement, bob, name)
 				if !ann.last.Volatile || !eve.last.Volatile {
-					t.Errorf("%s is not volatile", told)
+					t.Errorf("%s is not volatile", announcement)
 				}
 				w.wantNothing(bob, far)
 			}
@@ -84,12 +84,12 @@ func TestJoiningTwiceIsAnnouncedOnce(t *testing.T) {
 			t.Errorf("second join acknowledged with %s, want %s", second, first)
 		}
 		ann.wantNothing()
-		bob.ask("leave_room", conversation("1")) // and one leave undoes both
+		bob.ask("leave_room", conversation("1")) // one leave is enough
 		ann.wantAbout("user_left", bob, "conversation:1")
 		if got := bob.ask("leave_room", conversation("1")); got != `{"success":true,"message":"Left room: conversation:1"}` {
-			t.Errorf("leaving again acknowledged with %s", got)
+			t.Errorf("leaving again acknowledged with %s, want %s", got, `{"success":true,"message":"Left room: conversation:1"}`)
 		}
-		if got := bob.ask("leave_room", conversation("nobody is here")); !strings.Contains(got, "true") {
+		if got := bob.ask("leave_room", conversation("empty")); !strings.Contains(got, "true") {
 			t.Errorf("leaving a room that is not there acknowledged with %s", got)
 		}
 		ann.wantNothing()
@@ -103,7 +103,7 @@ func TestTypingOutsideTheRoom(t *testing.T) {
 		for _, event := range []string{"typing", "stop_typing"} {
 			for _, id := range []string{"1", "2"} {
 				if got := bob.ask(event, conversation(id)); got != `{"error":"Not in room"}` {
-					t.Errorf("%s acknowledged with %s", event, got)
+					t.Errorf("%s acknowledged with %s, want %s", event, got, `{"error":"Not in room"}`)
 				}
 			}
 			bob.emit(event, conversation("1"))
@@ -112,15 +112,15 @@ func TestTypingOutsideTheRoom(t *testing.T) {
 	})
 }
 
-// TestUserRoomsCannotBeNamed: what is sent to a user must not be joined by
-// another.
+// Clients must not join the room of a user by its type, because the user's
+// events are sent to it.
 func TestUserRoomsCannotBeNamed(t *testing.T) {
 	w := newWorld(t, 1)
 	w.connect("ann")
 	eve := w.connect("eve")
 	for _, event := range []string{"join_room", "leave_room", "typing", "stop_typing"} {
 		if got := eve.ask(event, `{"roomType":"user","roomId":"ann"}`); got != `{"error":"Invalid roomType"}` {
-			t.Errorf("%s of a user room acknowledged with %s", event, got)
+			t.Errorf("%s of a user room acknowledged with %s, want %s", event, got, `{"error":"Invalid roomType"}`)
 		}
 	}
 }
@@ -173,11 +173,11 @@ func TestWrongData(t *testing.T) {
 				t.Errorf("%s(%s) acknowledged with %s, want %s", event, arg, got, want)
 			}
 			ann.emit(event, args...)
-			ann.wantNothing() // nobody asked
+			ann.wantNothing() // no ack was requested
 			ann.wantOpen()
 		}
 		if s := w.hub.Stats(); s.EventsRefused != 8 || s.EventsIn != 8 || s.Members != 1 {
-			t.Errorf("%s: %d of %d events refused, %d memberships", arg, s.EventsRefused, s.EventsIn, s.Members)
+			t.Errorf("%s: %d of %d events refused, %d memberships; want 8 of 8 and 1", arg, s.EventsRefused, s.EventsIn, s.Members)
 		}
 	}
 }
@@ -187,7 +187,7 @@ func TestRoomIDs(t *testing.T) {
 	for id, name := range map[string]string{
 		`"42"`:                 "42",
 		`42`:                   "42",
-		`9007199254740993`:     "9007199254740993", // which JavaScript cannot hold
+		`9007199254740993`:     "9007199254740993", // JavaScript cannot represent it
 		`"0"`:                  "0",
 		`42.0`:                 "42",
 		`4.2e1`:                "42",
@@ -202,7 +202,7 @@ func TestRoomIDs(t *testing.T) {
 		`"日本"`:                 "日本",
 		`"` + long + `"`:       long,
 		`"x","extra":[{},1.5]`: "x",
-		`"first","roomId":"x"`: "x", // as JavaScript has it: the last wins
+		`"first","roomId":"x"`: "x", // the last one wins, as in JavaScript
 	} {
 		w := newWorld(t, 2)
 		ann, bob := w.connect("ann"), w.connect("bob")
@@ -230,10 +230,10 @@ func TestUnknownEvent(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.connect("ann")
 	if got := ann.ask("launch_rocket", `{"at":"once"}`); got != `{"error":"Unknown event"}` {
-		t.Errorf("acknowledged with %s", got)
+		t.Errorf("acknowledged with %s, want %s", got, `{"error":"Unknown event"}`)
 	}
 	ann.emit("launch_rocket")
-	ann.emit("") // no name, but a string
+	ann.emit("") // the empty string is a valid name
 	ann.wantNothing()
 	ann.wantOpen()
 	if s := w.hub.Stats(); s.EventsUnknown != 3 {
@@ -268,12 +268,12 @@ func TestAckComesBeforeTheAnnouncement(t *testing.T) {
 		ann, bob := w.connect("ann"), w.connect("bob")
 		ann.ask("join_room", conversation("1"))
 		for _, pair := range [][2]string{{"join_room", "user_joined"}, {"typing", "user_typing"}, {"leave_room", "user_left"}} {
-			event, told := pair[0], pair[1]
+			event, announcement := pair[0], pair[1]
 			w.log = nil
 			bob.ask(event, conversation("1"))
 			ack := slices.IndexFunc(w.log, func(l string) bool { return strings.HasPrefix(l, "bob 43") })
-			announced := slices.IndexFunc(w.log, func(l string) bool { return strings.HasPrefix(l, `ann 42["`+told) })
-			if ack < 0 || announced < 0 || ack > announced {
+			announcedAt := slices.IndexFunc(w.log, func(l string) bool { return strings.HasPrefix(l, `ann 42["`+announcement) })
+			if ack < 0 || announcedAt < 0 || ack > announcedAt {
 				t.Errorf("%s: order %q, want the ack first", event, w.log)
 			}
 		}
@@ -296,24 +296,24 @@ func TestClosingLeavesEveryRoom(t *testing.T) {
 		left := []string{bob.next(), bob.next()}
 		slices.Sort(left) // in either order
 		for i, name := range []string{"conversation:1", "notification:7"} {
-			want := fmt.Sprintf(`42["user_left",{"socketId":%q,"userId":"ann","room":%q,"timestamp":%q}]`, ann.id, name, dawnText)
+			want := fmt.Sprintf(`42["user_left",{"socketId":%q,"userId":"ann","room":%q,"timestamp":%q}]`, ann.id, name, startText)
 			if left[i] != want {
 				t.Errorf("got %s, want %s", left[i], want)
 			}
 		}
-		w.wantNothing(ann, bob, twin) // her user room says nothing
+		w.wantNothing(ann, bob, twin) // leaving the room of a user is not announced
 		bob.hangUp()
 		twin.hangUp()
-		twin.hangUp() // twice does no harm
+		twin.hangUp() // a second close must have no effect
 		w.wantEmpty()
 	})
 }
 
-func TestTimestampIsOfTheEvent(t *testing.T) {
+func TestTimestampIsTheTimeOfTheEvent(t *testing.T) {
 	w := newWorld(t, 2)
 	ann, bob := w.connect("ann"), w.connect("bob")
 	ann.ask("join_room", conversation("1"))
-	w.at(dawn.Add(987654321))
+	w.at(startTime.Add(987654321))
 	bob.ask("join_room", conversation("1"))
 	if got, want := ann.next(), `"timestamp":"2026-01-02T03:04:06.665Z"`; !strings.Contains(got, want) {
 		t.Errorf("got %s, want %s", got, want)

@@ -9,9 +9,10 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// dies has the node forget its sessions, as if it were another one with the
-// same Redis.
-func (w *world) dies() {
+// forgetSessions empties the node's table of sessions. After that the hub
+// stands for another node with the same Redis, or for a node that has
+// restarted.
+func (w *world) forgetSessions() {
 	w.hub.sessions.live = pidTable{}
 	clear(w.hub.sessions.ended)
 }
@@ -25,7 +26,7 @@ func (g *recoveringClient) acks() (n int) {
 	return n
 }
 
-func TestAChangeOfRoomsIsAcknowledgedWhenRedisHasIt(t *testing.T) {
+func TestJoinAndLeaveAreAcknowledgedWhenRedisHasTheRecord(t *testing.T) {
 	w, past, redis := newRecordStore(t)
 	ann := w.recoveringClient("ann")
 	redis.held = true
@@ -37,23 +38,26 @@ func TestAChangeOfRoomsIsAcknowledgedWhenRedisHasIt(t *testing.T) {
 		redis.answer(true)
 		w.settle()
 		if n := ann.acks(); n != 1 {
-			t.Errorf("%d acknowledgements of %s, want 1", n, event)
+			t.Errorf("%d acks of %s after Redis had it, want 1", n, event)
 		}
 		ann.read()
 	}
 	bob := w.connect("bob")
 	redis.held = true
-	bob.ask("join_room", conversation("1")) // who did not ask for recovery does not wait
+	bob.ask("join_room", conversation("1")) // a client without recovery is answered at once
 	past.publish(w, "user:ann")
 	ann.wantGot("e1")
 }
 
-// TestAChangeThatRedisDoesNotKnowIsNotForgottenInSilence when the node dies.
-func TestAChangeThatRedisDoesNotKnowIsNotForgottenInSilence(t *testing.T) {
+// Redis does not confirm the record with a change of rooms, so the change is
+// acknowledged without it. If the node is lost then, recovery must fail; it
+// must succeed if the node still has the session, or if Redis has got the
+// record after all.
+func TestRecoveryAfterARoomChangeThatRedisDidNotConfirm(t *testing.T) {
 	for name, x := range map[string]struct {
 		room, event string
-		dies        bool
-		later       bool // Redis has the record in the end
+		nodeLost    bool
+		later       bool // Redis got the record, but did not confirm it
 		want        RecoveryResult
 		got         []string
 	}{
@@ -77,13 +81,13 @@ func TestAChangeThatRedisDoesNotKnowIsNotForgottenInSilence(t *testing.T) {
 				t.Fatalf("%d acknowledgements, want 1", n)
 			}
 			ann.read()
-			if x.dies {
-				w.dies()
+			if x.nodeLost {
+				w.forgetSessions()
 			} else {
 				ann.hangUp()
 			}
 			past.publish(w, "conversation:"+x.room)
-			ann.comeOn(w)
+			ann.reconnect(w)
 			ann.wantResult(x.want)
 			if x.want == RecoveryDone {
 				ann.wantGot(x.got...)
@@ -92,8 +96,10 @@ func TestAChangeThatRedisDoesNotKnowIsNotForgottenInSilence(t *testing.T) {
 	}
 }
 
-// TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore.
-func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
+// Another node recovers a session from its record while this node is thought to
+// be dead, and the rooms change there. When the client comes back to this node,
+// which still has the old session, recovery must fail.
+func TestNodeWhoseSessionWasRecoveredElsewhereCannotRecoverIt(t *testing.T) {
 	w, past, redis := newRecordStore(t)
 	ann := w.recoveringClient("ann")
 	ann.join("1")
@@ -101,28 +107,30 @@ func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
 	ann.wantGot("e1")
 	before, _ := ParseOffset(ann.offset)
 	live := w.hub.sessions.holder(ann.pid)
-	w.dies() // the other node
+	w.forgetSessions() // the other node
 	past.wanted = false
-	ann.comeOn(w)
+	ann.reconnect(w)
 	ann.wantResult(RecoveryDone)
 	if !past.wanted {
-		t.Error("a node that has just started goes on keeping no events")
+		t.Error("the node that recovered the session was not told to keep events")
 	}
-	ann.join("2") // there
+	ann.join("2") // on the other node
 	after, ok := ParseOffset(ann.offset)
 	if !ok || after.Fence == before.Fence || after.Position < before.Position {
-		t.Fatalf("offset %q", ann.offset)
+		t.Fatalf("offset %q, want another fence and a position not below that of the first node", ann.offset)
 	}
 	ann.hangUp()
-	w.dies()
+	w.forgetSessions()
 	delete(redis.records, ann.pid)
-	w.hub.sessions.live.put(live) // the first node, which is back
-	ann.comeOn(w)
+	w.hub.sessions.live.put(live) // the first node is back
+	ann.reconnect(w)
 	ann.wantResult(RecoveryStale)
 }
 
-// TestNobodyRecoversOverEventsThatWereLost from a record in Redis either.
-func TestNobodyRecoversOverEventsThatWereLost(t *testing.T) {
+// Events were lost on this node (Hub.Gap). Sessions must not be recovered
+// across the gap: neither from the node's table, nor from a record in Redis
+// written before it.
+func TestNoRecoveryAcrossLostEvents(t *testing.T) {
 	w, past, redis := newRecordStore(t)
 	ann, bob := w.recoveringClient("ann"), w.recoveringClient("bob")
 	ann.join("1")
@@ -136,21 +144,22 @@ func TestNobodyRecoversOverEventsThatWereLost(t *testing.T) {
 	past.publish(w, "conversation:1")
 	ann.wantGot("e1", "e2")
 	if redis.records[bob.pid] != nil {
-		t.Error("the record of an ended session is still in Redis")
+		t.Error("Redis still has the record of a session that ended before the gap")
 	}
-	w.dies()
+	w.forgetSessions()
 	redis.records[ann.pid] = &kept
-	ann.comeOn(w)
+	ann.reconnect(w)
 	ann.wantResult(RecoveryStale)
-	bob.comeOn(w)
+	bob.reconnect(w)
 	bob.wantResult(RecoveryUnknown)
 }
 
-// TestARedisThatIsBackGetsAllRecords of connected clients on each loop, of absent
-// ones, and of those that have ended.
-func TestARedisThatIsBackGetsAllRecords(t *testing.T) {
+// Redis loses all records while it is unreachable. When it is back, the node
+// must write the records of connected clients on each loop, of absent clients
+// and of ended sessions.
+func TestAllRecordsAreWrittenWhenRedisIsBack(t *testing.T) {
 	redis := &recordStore{records: map[string]*Record{}}
-	w, _ := newPast(t, 2, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
+	w, _ := newHistoryWorld(t, 2, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
 	w.hub.Reachable(true, w.now)
 	ended := w.recoveringClient("zoe")
 	ended.hangUp()
@@ -170,14 +179,15 @@ func TestARedisThatIsBackGetsAllRecords(t *testing.T) {
 	w.settle()
 	for i, g := range clients {
 		if redis.records[g.pid] == nil {
-			t.Errorf("the record of recoveringClient %d is lost", i)
+			t.Errorf("Redis has no record of client %d", i)
 		}
 	}
 }
 
-// TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence, which the
-// record that Redis has does not have.
-func TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence(t *testing.T) {
+// A client changes a room and comes back before Redis has confirmed the record.
+// The session must get a new fence, so that a return with the older record,
+// which does not have that fence, fails.
+func TestReturnBeforeTheRecordIsSavedGetsANewFence(t *testing.T) {
 	for name, answer := range map[string]func(d *recordStore, w *world){
 		"not yet": func(*recordStore, *world) {},
 		"not in time": func(d *recordStore, w *world) {
@@ -196,21 +206,21 @@ func TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence(t *testing.T)
 			ann.text("27" + eventText("join_room", []string{conversation("2")}))
 			ann.hangUp()
 			answer(redis, w)
-			ann.comeOn(w)
+			ann.reconnect(w)
 			ann.wantResult(RecoveryDone)
 			ann.hangUp()
-			w.dies()
+			w.forgetSessions()
 			redis.held, redis.records[ann.pid] = false, &old
-			ann.comeOn(w)
+			ann.reconnect(w)
 			ann.wantResult(RecoveryStale)
 		})
 	}
 }
 
-// TestASessionWithoutPositionsIsNotPutBackOnAnotherNode when its client's
-// connection has ended before the record came: 0 would mean where this node
-// began to read the log.
-func TestASessionWithoutPositionsIsNotPutBackOnAnotherNode(t *testing.T) {
+// A record without positions comes from Redis after the connection of the
+// client has ended. It must not be restored: position 0 would mean the position
+// at which this node began to read the log.
+func TestSessionWithoutPositionsIsNotRestoredOnAnotherNode(t *testing.T) {
 	for name, x := range map[string]struct {
 		from uint64
 		want RecoveryResult
@@ -218,7 +228,7 @@ func TestASessionWithoutPositionsIsNotPutBackOnAnotherNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var taken []func(*Record, RecoveryResult)
 			redis := &slowRecordStore{recordStore: recordStore{records: map[string]*Record{}}, taken: &taken}
-			w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = redis })
+			w, past := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.Remote = redis })
 			past.publish(w, "conversation:1")
 			rooms := []RoomFrom{{"user:ann", x.from}, {"conversation:1", x.from}}
 			r := &Record{PID: "01234567890123456789", ID: "abcdefghijklmnopqrst", User: "ann", Node: "b", Log: logName, Rooms: rooms, Ended: true, At: w.now, Given: 1}
@@ -232,13 +242,13 @@ func TestASessionWithoutPositionsIsNotPutBackOnAnotherNode(t *testing.T) {
 				taken[1](nil, RecoveryUnknown)
 				w.settle()
 			}
-			ann.answered()
+			ann.readAnswer()
 			ann.wantResult(x.want)
 		})
 	}
 }
 
-// A slowRecordStore answers when the test says so.
+// A slowRecordStore keeps the callbacks of Take, for the test to call.
 type slowRecordStore struct {
 	recordStore
 	taken *[]func(*Record, RecoveryResult)
@@ -248,9 +258,10 @@ func (d *slowRecordStore) Take(_, _ string, done func(*Record, RecoveryResult)) 
 	*d.taken = append(*d.taken, done)
 }
 
-// TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave: the node
-// before has sent it in vain, and this one has not read it yet.
-func TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave(t *testing.T) {
+// The record says that the client was sent event 2, but the client got only
+// event 1, and this node has not read event 2 yet. The new fence must be sent
+// with position 1, and event 2 must be sent afterwards.
+func TestFenceIsSentWithAPositionThatTheClientHas(t *testing.T) {
 	w, past, redis := newRecordStore(t)
 	ann := w.recoveringClient("ann")
 	ann.join("1")
@@ -259,9 +270,9 @@ func TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave(t *testin
 	r := *redis.records[ann.pid]
 	r.Ended, r.At, r.Given, r.Last = true, w.now, 2, 2
 	ann.hangUp()
-	w.dies()
+	w.forgetSessions()
 	redis.records[ann.pid] = &r
-	ann.comeOn(w)
+	ann.reconnect(w)
 	ann.wantResult(RecoveryDone)
 	if o, _ := ParseOffset(ann.offset); o.Position != 1 || o.Fence == 0 {
 		t.Errorf("offset %q, want position 1 and a fence", ann.offset)
@@ -270,11 +281,12 @@ func TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave(t *testin
 	ann.wantGot("e1", "recovery_state", "e2")
 }
 
-// TestTheRecordOfAReturnUnderWayStaysInRedis, so that the session outlives the
-// node, and goes when the client was not recovered.
-func TestTheRecordOfAReturnUnderWayStaysInRedis(t *testing.T) {
+// During a return the record must stay in Redis, so that the session survives
+// the loss of this node. The record must be removed if the client could not be
+// recovered.
+func TestRecordStaysInRedisDuringAReturn(t *testing.T) {
 	redis := &recordStore{records: map[string]*Record{}}
-	w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
+	w, past := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
 	ann := w.recoveringClient("ann")
 	pid := ann.pid
 	ann.hangUp()
@@ -283,7 +295,7 @@ func TestTheRecordOfAReturnUnderWayStaysInRedis(t *testing.T) {
 		ann.dial(w)
 		w.settle()
 		if r := redis.records[pid]; r == nil || r.Node != "a" {
-			t.Errorf("while it is under way Redis has %+v", r)
+			t.Errorf("during the return Redis has the record %+v, want one of node a", r)
 		}
 		if early {
 			ann.hangUp()
@@ -296,33 +308,35 @@ func TestTheRecordOfAReturnUnderWayStaysInRedis(t *testing.T) {
 		answer()
 	}
 	w.settle()
-	ann.answered()
+	ann.readAnswer()
 	ann.wantResult(RecoveryLogShort)
 	if redis.records[pid] != nil {
-		t.Error("a session to which nobody can come back is still in Redis")
+		t.Error("Redis still has the record of a session that cannot be recovered")
 	}
 }
 
-// TestASessionThatDepartsWhileItIsTakenIsFound in its record.
-func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
-	w, _ := newPast(t, 1)
+// A session is taken by another node, and ends before the shard has run the
+// task. The session must be taken from the table of ended sessions.
+func TestSessionThatEndsWhileItIsTakenIsFound(t *testing.T) {
+	w, _ := newHistoryWorld(t, 1)
 	ann := w.recoveringClient("ann")
 	s := w.hub.sessions.holder(ann.pid)
 	s.makeAbsent("", w.now)
 	var result RecoveryResult
 	var record *Record
 	w.hub.takeHere(ann.pid, "ann", nil, w.now, func(x taken) { record, result = x.record, x.why })
-	s.depart(w.now) // the shard has not come to the question yet
+	s.depart(w.now) // before the shard runs the task
 	w.settle()
 	if record == nil || result != RecoveryDone {
-		t.Errorf("record %v, %v", record, result)
+		t.Errorf("record %v, result %v, want a record and RecoveryDone", record, result)
 	}
 }
 
-// TestASessionThatAnotherNodeHasIsNotWrittenOver by a node that was cut off.
-func TestASessionThatAnotherNodeHasIsNotWrittenOver(t *testing.T) {
+// A node was cut off, and Redis says that another node has the session by now. The
+// node must not write its record, and must forget the session.
+func TestRecordOfAnotherNodeIsNotOverwritten(t *testing.T) {
 	redis := &otherOwner{recordStore{records: map[string]*Record{}}}
-	w, _ := newPast(t, 1, func(c *Config) { c.Recovery.Remote = redis })
+	w, _ := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.Remote = redis })
 	w.hub.Reachable(true, w.now)
 	ann := w.recoveringClient("ann")
 	clear(redis.records)
@@ -330,14 +344,14 @@ func TestASessionThatAnotherNodeHasIsNotWrittenOver(t *testing.T) {
 	w.hub.Reachable(true, w.now)
 	w.settle()
 	if redis.records[ann.pid] != nil {
-		t.Error("the record of another node was written over")
+		t.Error("the node has written a record for the session of another node")
 	}
 	if k := w.hub.KeptSessions(); k.Live != 0 {
-		t.Errorf("the session is still known: %+v", k)
+		t.Errorf("the node still has the session: %+v", k)
 	}
 }
 
-// An otherOwner says that all sessions are another node's.
+// An otherOwner says that another node has every session.
 type otherOwner struct{ recordStore }
 
 func (*otherOwner) Elsewhere(_ string, done func(uint32, bool)) { done(1, true) }
@@ -359,14 +373,14 @@ func TestOffsets(t *testing.T) {
 		"log1.1.1z141z4", "log1.1.2.3", "log1.zzzzzzzzzzzzz", "log1. 1",
 	} {
 		if o, ok := ParseOffset(text); ok {
-			t.Errorf("%q is %+v", text, o)
+			t.Errorf("%q was parsed as %+v, want an error", text, o)
 		}
 	}
 }
 
-func TestWhatIsForgottenIsForgottenInRedis(t *testing.T) {
+func TestRecordsOfEvictedSessionsAreRemovedFromRedis(t *testing.T) {
 	redis := &recordStore{records: map[string]*Record{}}
-	w, _ := newPast(t, 1, func(c *Config) {
+	w, _ := newHistoryWorld(t, 1, func(c *Config) {
 		c.Recovery.Remote, c.Recovery.Grace, c.Recovery.PerUser, c.Recovery.MaxSessions = redis, 0, 3, 5
 	})
 	for i := range 20 {
@@ -377,9 +391,9 @@ func TestWhatIsForgottenIsForgottenInRedis(t *testing.T) {
 	if n := len(redis.records); n != 5 {
 		t.Errorf("Redis has %d records, want 5", n)
 	}
-	w.recoveringClient("ann").text("1") // says goodbye
+	w.recoveringClient("ann").text("1") // disconnects by itself
 	if n := len(redis.records); n != 5 {
-		t.Errorf("Redis has %d records after a goodbye, want 5", n)
+		t.Errorf("Redis has %d records after a client has disconnected by itself, want 5", n)
 	}
 }
 

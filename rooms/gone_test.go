@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestRoomsThatHaveGoneLeaveNoMemory: neither in the shard nor in the table of
-// who holds which room.
-func TestRoomsThatHaveGoneLeaveNoMemory(t *testing.T) {
+// 200,000 rooms are created and become empty. Neither the shard's table of
+// rooms nor the node's occupancy table may keep memory for them.
+func TestEmptyRoomsFreeTheirMemory(t *testing.T) {
 	const all = 200_000
 	o := newOccupancy(nil, nil, nil, &vacant{})
 	sh := &Shard{}
@@ -36,7 +36,7 @@ func TestRoomsThatHaveGoneLeaveNoMemory(t *testing.T) {
 	}
 	rooms = nil
 	if after := heap(); after > before+1<<20 {
-		t.Errorf("%d KiB more than before", (after-before)>>10)
+		t.Errorf("the heap has grown by %d KiB, want less than 1 MiB", (after-before)>>10)
 	}
 	for _, r := range stay {
 		if n := o.of(r.name).members; n != 1 {

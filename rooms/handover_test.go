@@ -5,13 +5,14 @@ import (
 	"time"
 )
 
-// TestASocketIsHandedOverOnce: its client has gone to another node, and its
-// connection is still being closed, which for a polling client takes until it
-// polls. Handed over with the connection, too, it would stay in its rooms for
-// ever.
-func TestASocketIsHandedOverOnce(t *testing.T) {
-	old, past := newPast(t, 1)
-	past.publish(old, "conversation:1") // positions are known
+// Another node takes the session of a client whose connection here is still
+// being closed; a polling client's connection stays until it polls. If a
+// hand-over of the process transferred the socket with the connection as well
+// as the absent session, it would stay in its rooms for ever. The new process
+// must count one member, and none after the grace.
+func TestSocketWhoseSessionWasTakenIsHandedOverOnce(t *testing.T) {
+	old, past := newHistoryWorld(t, 1)
+	past.publish(old, "conversation:1") // so that the session has positions
 	ann := old.recoveringClient("ann")
 	ann.join("1")
 	old.hub.Surrender(ann.pid, "ann", old.now, func(*Record, RecoveryResult) {})
@@ -26,7 +27,7 @@ func TestASocketIsHandedOverOnce(t *testing.T) {
 	if err != nil || len(absent) != 1 {
 		t.Fatalf("absent %+v, %v", absent, err)
 	}
-	young, _ := newPast(t, 1)
+	young, _ := newHistoryWorld(t, 1)
 	sh := young.hub.Shard(0)
 	socket, err := sh.Adopt(nobody{}, &connection, logName, young.now)
 	if err != nil {
@@ -39,15 +40,15 @@ func TestASocketIsHandedOverOnce(t *testing.T) {
 		t.Errorf("%d members, want 1", n)
 	}
 	socket.Closed(young.now)
-	young.at(young.now.Add(time.Minute)) // the grace is over
+	young.at(young.now.Add(time.Minute)) // the grace has passed
 	if n := young.hub.Members("conversation:1"); n != 0 {
-		t.Errorf("%d members are left", n)
+		t.Errorf("%d members are left after the grace, want none", n)
 	}
 }
 
-// A service may put a socket into the room of another user: it is handed over as
-// the user's that it was.
-func TestASocketInTheRoomOfAnotherUserStaysItsUsers(t *testing.T) {
+// A service puts a socket into the room of another user. After a hand-over the
+// socket must belong to the same user as before.
+func TestHandedOverSocketKeepsItsUser(t *testing.T) {
 	old := newWorld(t, 1)
 	ann := old.connect("ann")
 	old.hub.JoinAll(&Selection{Rooms: []string{"user:ann"}}, []string{"user:bob"})
@@ -57,7 +58,7 @@ func TestASocketInTheRoomOfAnotherUserStaysItsUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	young := newWorld(t, 1)
-	socket, err := young.hub.Shard(0).Adopt(deaf{}, &state, logName, young.now)
+	socket, err := young.hub.Shard(0).Adopt(discardSink{}, &state, logName, young.now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// A lateAuth answers when it is told to, from another goroutine.
+// A lateAuth is an authenticator that answers when the test calls answer, from
+// another goroutine.
 type lateAuth struct {
 	mu      sync.Mutex
 	pending []func(Identity, error)
@@ -23,7 +24,7 @@ func (a *lateAuth) Authenticate(_ []byte, _ Presenter, _ time.Time, done func(Id
 	a.pending = append(a.pending, done)
 }
 
-// answer answers the oldest question.
+// answer answers the oldest question, and returns when done has been called.
 func (a *lateAuth) answer(id Identity, err error) {
 	a.mu.Lock()
 	done := a.pending[0]
@@ -39,13 +40,13 @@ func newLateWorld(t *testing.T) (*world, *lateAuth) {
 	return newWorld(t, 2, func(c *Config) { c.Auth = late }), late
 }
 
-func TestTokenThatIsNeverJudged(t *testing.T) {
+func TestConnectTimesOutWithoutAnAnswerOfTheAuthenticator(t *testing.T) {
 	w, _ := newLateWorld(t)
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
-	w.at(dawn.Add(44 * time.Second))
+	w.at(startTime.Add(44 * time.Second))
 	ann.wantOpen()
-	w.at(dawn.Add(45 * time.Second))
+	w.at(startTime.Add(45 * time.Second))
 	ann.wantClosed(ReasonConnectTimeout)
 }
 
@@ -54,12 +55,12 @@ func TestLateAnswerToConnect(t *testing.T) {
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
 	ann.wantNothing()
-	late.answer(Identity{UserID: "ann", Expires: dawn.Add(time.Hour)}, nil)
-	ann.wantNothing() // not before its event loop comes
+	late.answer(Identity{UserID: "ann", Expires: startTime.Add(time.Hour)}, nil)
+	ann.wantNothing() // not before its event loop runs the task
 	w.settle()
 	ann.wantConnected()
-	if d := ann.socket.Deadline(); !d.Equal(dawn.Add(55 * time.Minute)) {
-		t.Errorf("deadline %v, want that of the warning", d)
+	if d := ann.socket.Deadline(); !d.Equal(startTime.Add(55 * time.Minute)) {
+		t.Errorf("deadline %v, want the time of the warning, 55 minutes after the start", d)
 	}
 }
 
@@ -67,15 +68,15 @@ func TestLateRefusalOfConnect(t *testing.T) {
 	w, late := newLateWorld(t)
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
-	w.now = dawn.Add(time.Minute) // the time to CONNECT is over
+	w.now = startTime.Add(time.Minute) // the time to CONNECT has passed
 	wakes := ann.wakes
 	late.answer(Identity{}, errors.New("jwt expired"))
 	w.settle()
 	if got := ann.next(); got != `44{"message":"Authentication error: jwt expired"}` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want the authenticator's error", got)
 	}
 	if ann.wakes == wakes {
-		t.Error("the session was not told that its time to CONNECT runs again")
+		t.Error("the session was not woken for its new deadline of CONNECT")
 	}
 	ann.text(`0{"token":"ann"}`)
 	late.answer(Identity{UserID: "ann"}, nil)
@@ -125,19 +126,19 @@ func TestLateRefresh(t *testing.T) {
 	ann.wantConnected()
 
 	ann.text(`27["refresh_token",` + tokenArg("ann") + `]`)
-	ann.text(`28["typing",` + conversation("1") + `]`) // other events go on meanwhile
+	ann.text(`28["typing",` + conversation("1") + `]`) // other events are handled meanwhile
 	if got := ann.next(); !strings.HasPrefix(got, "438[") {
 		t.Errorf("got %s, want the ack of typing", got)
 	}
-	late.answer(Identity{UserID: "ann", Expires: dawn.Add(time.Hour)}, nil)
+	late.answer(Identity{UserID: "ann", Expires: startTime.Add(time.Hour)}, nil)
 	w.settle()
 	if got := ann.next(); got != `437[`+success+`]` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want the ack of refresh_token", got)
 	}
 }
 
-// TestRefreshOfAnEarlierSocket: the answer comes when the session has left the
-// namespace and joined it again.
+// The answer to refresh_token comes when the session has left the namespace and
+// connected to it again. It must not change the new socket's expiry.
 func TestRefreshOfAnEarlierSocket(t *testing.T) {
 	w, late := newLateWorld(t)
 	ann := w.open("ann")
@@ -157,7 +158,7 @@ func TestRefreshOfAnEarlierSocket(t *testing.T) {
 	late.answer(Identity{UserID: "ann"}, nil)
 	w.settle()
 	ann.wantConnected()
-	refresh(Identity{UserID: "ann", Expires: dawn.Add(time.Minute)}, nil)
+	refresh(Identity{UserID: "ann", Expires: startTime.Add(time.Minute)}, nil)
 	w.settle()
 	ann.wantNothing()
 	if d := ann.socket.Deadline(); !d.IsZero() {
@@ -165,8 +166,8 @@ func TestRefreshOfAnEarlierSocket(t *testing.T) {
 	}
 }
 
-// TestAnswerBeforeTheCallReturns comes from another goroutine, at about the
-// time at which Authenticate returns.
+// The authenticator answers from another goroutine, before or while Authenticate
+// returns. The client must be connected in both cases.
 func TestAnswerBeforeTheCallReturns(t *testing.T) {
 	for round := range 200 {
 		var answered sync.WaitGroup
@@ -186,10 +187,10 @@ func TestAnswerBeforeTheCallReturns(t *testing.T) {
 	}
 }
 
-// TestEachClientGetsTheVerdictOnItsOwnToken: many tokens are verified at a time,
-// some before the call returns and some by other goroutines, while clients
-// connect, refresh their tokens and leave.
-func TestEachClientGetsTheVerdictOnItsOwnToken(t *testing.T) {
+// Many tokens are verified at a time, some before Authenticate returns and some
+// by other goroutines, while clients connect, refresh their tokens and close.
+// Each client must get the answer for its own token.
+func TestEachClientGetsTheAnswerForItsToken(t *testing.T) {
 	const clients, life, refreshed = 60, time.Hour, 2 * time.Hour
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -228,9 +229,9 @@ func TestEachClientGetsTheVerdictOnItsOwnToken(t *testing.T) {
 		w.settle()
 		for c, life := range want {
 			c.wantOpen()
-			if s := c.socket; s.phase != phaseConnected || s.UserID() != c.name || s.until != dawn.Add(life).UnixMilli() {
+			if s := c.socket; s.phase != phaseConnected || s.UserID() != c.name || s.until != startTime.Add(life).UnixMilli() {
 				t.Errorf("seed %d: %s is user %q, in phase %d, until %v; want until %v",
-					seed, c.name, s.UserID(), s.phase, time.UnixMilli(s.until), dawn.Add(life))
+					seed, c.name, s.UserID(), s.phase, time.UnixMilli(s.until), startTime.Add(life))
 			}
 		}
 		if n := w.hub.Consulting(); n != 0 {
@@ -239,9 +240,9 @@ func TestEachClientGetsTheVerdictOnItsOwnToken(t *testing.T) {
 	}
 }
 
-// TestATokenWhoseVerifierPanicsIsNotAwaited: a hand-over waits until no token is
-// being verified.
-func TestATokenWhoseVerifierPanicsIsNotAwaited(t *testing.T) {
+// The authenticator panics. The token must not be counted as being verified,
+// because a hand-over waits until none is.
+func TestTokenWhoseVerificationPanicsIsNotAwaited(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) {
 		c.Auth = authFunc(func(token string, now time.Time, done func(Identity, error)) {
 			if token == "boom" {

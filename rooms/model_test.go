@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestRoomsAgreeWithAModel has clients come, join, leave, disconnect and go at
-// random, and compares who is where with maps.
+// Clients connect, join, leave, disconnect and close at random. After each
+// check the hub's tables must agree with maps that the test keeps.
 func TestRoomsAgreeWithAModel(t *testing.T) {
 	for _, shards := range []int{1, 2, 8} {
 		for seed := range uint64(5) {
@@ -32,7 +32,7 @@ func TestRoomsAgreeWithAModel(t *testing.T) {
 type model struct {
 	w    *world
 	rand *rand.Rand
-	in   map[*client]map[string]bool // rooms of the connected
+	in   map[*client]map[string]bool // rooms of each connected client
 }
 
 func (m *model) step() {
@@ -70,7 +70,8 @@ func (m *model) step() {
 
 func (c *client) index() int { return slices.Index(c.w.clients, c) }
 
-// check compares everything that says who is where.
+// check compares sockets, rooms, counters, names and the occupancy table with
+// the model.
 func (m *model) check() {
 	t := m.w.t
 	t.Helper()
@@ -83,10 +84,10 @@ func (m *model) check() {
 		}
 		for slot, ms := range c.socket.rooms.all() {
 			if !rooms[ms.room.name] {
-				t.Fatalf("%s is in %s and should not be", c.name, ms.room.name)
+				t.Fatalf("%s is in %s, want it not to be", c.name, ms.room.name)
 			}
 			if got := ms.room.members.all()[ms.seat]; got != c.socket {
-				t.Fatalf("seat %d of %s is not that of slot %d", ms.seat, ms.room.name, slot)
+				t.Fatalf("seat %d of %s has another socket than the one with slot %d", ms.seat, ms.room.name, slot)
 			}
 		}
 		for name := range rooms {
@@ -99,10 +100,10 @@ func (m *model) check() {
 		rooms, seats = rooms+r, seats+s
 		for _, r := range sh.rooms.list() {
 			if occupied[r.name]&(1<<sh.index) == 0 {
-				t.Fatalf("shard %d has %s, where nobody is", sh.index, r.name)
+				t.Fatalf("shard %d has the room %s, which has no members", sh.index, r.name)
 			}
 			if sh.rooms.get(r.name) != r || r.members.len() == 0 {
-				t.Fatalf("room %q with %d members", r.name, r.members.len())
+				t.Fatalf("room %q has %d members, or the table has another room of that name", r.name, r.members.len())
 			}
 		}
 	}
@@ -120,7 +121,7 @@ func (m *model) check() {
 	}
 }
 
-func TestNamesAreCappedTheTotalIsNot(t *testing.T) {
+func TestNamesAreLimitedAndTheTotalIsNot(t *testing.T) {
 	w := newWorld(t, 2)
 	for i := range 20 {
 		w.connect(fmt.Sprint("user", i))
@@ -134,55 +135,56 @@ func TestNamesAreCappedTheTotalIsNot(t *testing.T) {
 	}
 }
 
-// TestACrowdGivesMemoryBack: a room that was large must not stay so.
-func TestACrowdGivesMemoryBack(t *testing.T) {
+// A room of 5,000 members shrinks to one. It must not keep the memory of its
+// largest size.
+func TestRoomThatShrinksFreesMemory(t *testing.T) {
 	w := newWorld(t, 1)
 	sh := w.hub.Shard(0)
 	var crowd []*Socket
 	for range 5000 {
-		s := sh.Open(deaf{}, "", dawn)
-		s.Text([]byte(`0{"token":"ann"}`), dawn)
+		s := sh.Open(discardSink{}, "", startTime)
+		s.Text([]byte(`0{"token":"ann"}`), startTime)
 		crowd = append(crowd, s)
 	}
 	for _, s := range crowd[1:] {
-		s.Closed(dawn)
+		s.Closed(startTime)
 	}
 	r := sh.rooms.get("user:ann")
 	if r.members.len() != 1 || r.members.all()[0] != crowd[0] || crowd[0].rooms.all()[0].seat != 0 {
-		t.Fatalf("members %v", r.members)
+		t.Fatalf("members %v, want the first socket in seat 0", r.members)
 	}
 	if cap(r.members.all()) > 64 {
-		t.Errorf("room for %d members is kept for one", cap(r.members.all()))
+		t.Errorf("memory for %d members is kept for one, want 64 at most", cap(r.members.all()))
 	}
-	crowd[0].Closed(dawn)
+	crowd[0].Closed(startTime)
 	w.wantEmpty()
 }
 
-// TestManyRooms: a socket finds its way out of all the rooms it may be in, and
-// into no more.
-func TestManyRooms(t *testing.T) {
+// A socket may be in DefaultRooms rooms. One join more is refused, a leave
+// makes room for it, and a close leaves all rooms.
+func TestSocketJoinsTheMostRoomsAllowed(t *testing.T) {
 	w := newWorld(t, 2)
 	ann := w.connect("ann")
-	for i := range DefaultRooms - 1 { // and her user room
+	for i := range DefaultRooms - 1 { // the room of the user counts
 		ann.emit("join_room", conversation(fmt.Sprint(i)))
 	}
 	if _, members := w.hub.Shard(0).Len(); members != DefaultRooms {
 		t.Errorf("%d memberships, want %d", members, DefaultRooms)
 	}
 	if got, want := ann.ask("join_room", conversation("one more")), fmt.Sprintf(`{"error":"In %d rooms already"}`, DefaultRooms); got != want {
-		t.Errorf("one more: %s, want %s", got, want)
+		t.Errorf("join beyond the limit: %s, want %s", got, want)
 	}
 	const joined = `{"success":true,"message":"Joined room: conversation:%s","members":1}`
 	if got, want := ann.ask("join_room", conversation("7")), fmt.Sprintf(joined, "7"); got != want {
-		t.Errorf("joining a room once more, at the limit: %s, want %s", got, want)
+		t.Errorf("second join of a room at the limit: %s, want %s", got, want)
 	}
 	ann.ask("leave_room", conversation("7"))
 	if got, want := ann.ask("join_room", conversation("one more")), fmt.Sprintf(joined, "one more"); got != want {
-		t.Errorf("after a leave: %s, want %s", got, want)
+		t.Errorf("join after a leave: %s, want %s", got, want)
 	}
 	ann.hangUp()
 	w.wantEmpty()
 	if !ann.socket.Deadline().Equal(time.Time{}) {
-		t.Error("a closed socket has a deadline")
+		t.Error("a closed socket has a deadline, want none")
 	}
 }

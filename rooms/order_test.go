@@ -9,7 +9,8 @@ import (
 	"unsafe"
 )
 
-// wantEnded takes the goodbye of a client that was disconnected by order.
+// wantEnded reads the packets of a client that was disconnected: session_ended and
+// DISCONNECT.
 func (c *client) wantEnded(reason string) {
 	c.w.t.Helper()
 	c.want("session_ended", `{"reason":"`+reason+`"}`)
@@ -18,7 +19,7 @@ func (c *client) wantEnded(reason string) {
 	}
 }
 
-// obey gives an order and lets the shards do what it says.
+// obey executes an order and drains the shards.
 func (w *world) obey(o Order) {
 	w.t.Helper()
 	if err := w.hub.Obey(o); err != nil {
@@ -27,7 +28,7 @@ func (w *world) obey(o Order) {
 	w.settle()
 }
 
-func TestAUserIsDisconnectedByOrder(t *testing.T) {
+func TestOrderDisconnectsAUser(t *testing.T) {
 	onShards(t, func(t *testing.T, w *world) {
 		ann, ann2, bob := w.connect("ann"), w.connect("ann"), w.connect("bob")
 		for _, c := range w.clients {
@@ -44,15 +45,15 @@ func TestAUserIsDisconnectedByOrder(t *testing.T) {
 		}
 		bob.wantAbout("user_left", ann, "conversation:1")
 		bob.wantAbout("user_left", ann2, "conversation:1")
-		ann.connect("ann") // the token is as good as before
+		ann.connect("ann") // the token is still accepted
 		if s := w.hub.Stats(); s.Ordered != 2 || s.Sockets != 2 {
-			t.Errorf("%d disconnected by order, %d sockets left; want 2 and 2", s.Ordered, s.Sockets)
+			t.Errorf("%d disconnected by order, %d sockets; want 2 and 2", s.Ordered, s.Sockets)
 		}
 	})
 }
 
-func TestOnlyTheTokensMeantLoseTheirSockets(t *testing.T) {
-	early, late := dawn.Add(-time.Hour), dawn
+func TestOrderDisconnectsTheSocketsOfMatchingTokens(t *testing.T) {
+	early, late := startTime.Add(-time.Hour), startTime
 	identities := map[string]Identity{
 		"early":   {UserID: "ann", TokenID: "t1", Issued: early},
 		"late":    {UserID: "ann", TokenID: "t2", Issued: late},
@@ -69,9 +70,9 @@ func TestOnlyTheTokensMeantLoseTheirSockets(t *testing.T) {
 		{"those issued up to now", Order{User: "ann", Issued: late}, []string{"early", "late", "undated"}},
 		{"one of a user", Order{User: "ann", TokenID: "t2"}, []string{"late"}},
 		{"one of another", Order{User: "ann", TokenID: "t3"}, nil},
-		{"one of nobody knows whom", Order{TokenID: "t3"}, []string{"other"}},
-		{"one nobody has", Order{TokenID: "t4"}, nil},
-		{"a user who is not there", Order{User: "eve"}, nil},
+		{"one without its user", Order{TokenID: "t3"}, []string{"other"}},
+		{"one that no socket has", Order{TokenID: "t4"}, nil},
+		{"a user without sockets", Order{User: "eve"}, nil},
 	} {
 		for _, shards := range []int{1, 3} {
 			w := newWorld(t, shards, func(c *Config) {
@@ -94,13 +95,14 @@ func TestOnlyTheTokensMeantLoseTheirSockets(t *testing.T) {
 	}
 }
 
-// An order means the tokens of its second and of IssuedLeeway after it, and a
-// token that is here has been issued.
-func TestAnOrderAndATokenOfAboutTheSameTime(t *testing.T) {
+// An order with a time applies to tokens issued up to IssuedLeeway after it, in
+// whole seconds. If the issuer's clock is ahead, a token counts as issued when
+// its socket connected.
+func TestOrderAndTokenOfAboutTheSameTime(t *testing.T) {
 	for _, c := range []struct {
 		name           string
-		issued, order  time.Duration // after dawn's second
-		connected      time.Duration // when the socket did
+		issued, order  time.Duration // after the second of startTime
+		connected      time.Duration // when the socket connected
 		isDisconnected bool
 	}{
 		{"the token before", 0, time.Second, 0, true},
@@ -110,7 +112,7 @@ func TestAnOrderAndATokenOfAboutTheSameTime(t *testing.T) {
 		{"by more", IssuedLeeway + time.Second, 0, IssuedLeeway + time.Second, false},
 		{"the issuer's clock is ahead", time.Minute, time.Second, 0, true},
 	} {
-		second := dawn.Truncate(time.Second)
+		second := startTime.Truncate(time.Second)
 		w := newWorld(t, 1, func(config *Config) {
 			config.Auth = authFunc(func(_ string, _ time.Time, done func(Identity, error)) {
 				done(Identity{UserID: "ann", Issued: second.Add(c.issued)}, nil)
@@ -125,16 +127,17 @@ func TestAnOrderAndATokenOfAboutTheSameTime(t *testing.T) {
 	}
 }
 
-// A token that was verified before it was revoked does not connect afterwards:
-// the order has looked for its sockets when there was none.
-func TestARevocationWhileTheTokenIsVerified(t *testing.T) {
-	b := &blacklist{}
+// A token is revoked after it was verified and before its socket is connected.
+// The order finds no socket then, so CONNECT must check the token again and
+// refuse it; so must refresh_token.
+func TestRevocationWhileTheTokenIsVerified(t *testing.T) {
+	b := &fakeRevoker{}
 	late := &lateAuth{}
 	w := newWorld(t, 2, func(c *Config) { c.Auth, c.Revoker = late, b })
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
-	late.answer(Identity{UserID: "ann", TokenID: "t1"}, nil) // on its way to the event loop
-	w.obey(Order{User: "ann", TokenID: "t1", Until: dawn.Add(time.Hour)})
+	late.answer(Identity{UserID: "ann", TokenID: "t1"}, nil) // the answer waits for the event loop
+	w.obey(Order{User: "ann", TokenID: "t1", Until: startTime.Add(time.Hour)})
 	if got := ann.next(); got != `44{"message":"Authentication error: jwt revoked"}` {
 		t.Errorf("got %s, want a refusal", got)
 	}
@@ -152,61 +155,62 @@ func TestARevocationWhileTheTokenIsVerified(t *testing.T) {
 	}
 }
 
-// A blacklist remembers what it is told, and refuses the tokens named by id.
-type blacklist struct{ orders []Order }
+// A fakeRevoker is a Revoker that records orders, and refuses tokens whose id
+// they name.
+type fakeRevoker struct{ orders []Order }
 
-func (b *blacklist) Revoke(o Order) { b.orders = append(b.orders, o) }
+func (b *fakeRevoker) Revoke(o Order) { b.orders = append(b.orders, o) }
 
-func (b *blacklist) Check(id Identity, _ time.Time) error {
+func (b *fakeRevoker) Check(id Identity, _ time.Time) error {
 	if slices.ContainsFunc(b.orders, func(o Order) bool { return o.TokenID != "" && o.TokenID == id.TokenID }) {
 		return errors.New("jwt revoked")
 	}
 	return nil
 }
 
-func TestTokensAreRevokedBeforeTheirSocketsGo(t *testing.T) {
-	b := &blacklist{}
+func TestTokensAreRevokedBeforeSocketsAreDisconnected(t *testing.T) {
+	b := &fakeRevoker{}
 	w := newWorld(t, 1, func(c *Config) { c.Revoker = b })
 	ann := w.connect("ann")
-	until := dawn.Add(time.Hour)
+	until := startTime.Add(time.Hour)
 	if err := w.hub.Obey(Order{User: "ann", Until: until, Reason: "logged out"}); err != nil {
 		t.Fatal(err)
 	}
 	if len(b.orders) != 1 || b.orders[0].User != "ann" || !b.orders[0].Until.Equal(until) {
-		t.Errorf("revoked %+v", b.orders)
+		t.Errorf("revoked %+v, want one order, of ann", b.orders)
 	}
 	w.settle()
 	ann.wantEnded("logged out")
 	w.obey(Order{User: "ann"})
 	if len(b.orders) != 1 {
-		t.Errorf("a disconnection revokes: %+v", b.orders)
+		t.Errorf("an order without Until revoked tokens: %+v", b.orders)
 	}
 }
 
-func TestAnOrderForNobody(t *testing.T) {
+func TestOrderWithoutUserAndTokenIsRejected(t *testing.T) {
 	w := newWorld(t, 1)
 	if err := w.hub.Obey(Order{}); err == nil {
-		t.Error("taken")
+		t.Error("an order without a user and a token id is accepted, want an error")
 	}
 }
 
-func TestASocketIsSmall(t *testing.T) {
-	const most = 128 // bytes, a size class; a million of them
+func TestSizeOfASocket(t *testing.T) {
+	const most = 128 // bytes, a size class of the allocator; a node may have a million sockets
 	if got := int(unsafe.Sizeof(Socket{})); got > most {
-		t.Errorf("a socket takes %d bytes, at most %d are meant", got, most)
+		t.Errorf("a socket takes %d bytes, want %d at most", got, most)
 	}
 }
 
-// Each connection is in a room of its own, its user's.
-func TestARoomIsSmall(t *testing.T) {
+// Each connection has a room, that of its user, so a room's size counts for each.
+func TestSizeOfARoom(t *testing.T) {
 	const (
 		most         = 32 // bytes, a size class
 		mostNodeRoom = 32
 	)
 	if got := int(unsafe.Sizeof(room{})); got > most {
-		t.Errorf("a room takes %d bytes, at most %d are meant", got, most)
+		t.Errorf("a room takes %d bytes, want %d at most", got, most)
 	}
 	if got := int(unsafe.Sizeof(nodeRoom{})); got > mostNodeRoom {
-		t.Errorf("a room takes %d bytes in the table of the node, at most %d are meant", got, mostNodeRoom)
+		t.Errorf("a nodeRoom takes %d bytes, want %d at most", got, mostNodeRoom)
 	}
 }

@@ -11,19 +11,19 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A pastLog is the log of a world: what was published to it, with a history
-// that answers at once or when it is told to.
-type pastLog struct {
+// A fakeHistory is the log of a world, and its History. It answers at once or,
+// if slow, when the test calls the functions in waiting.
+type fakeHistory struct {
 	hub     *Hub
-	entries []pastEntry
+	entries []historyEntry
 	passed  uint64
-	short   uint64 // positions up to it are not kept any more
+	short   uint64 // positions up to it have been removed
 	waiting []func()
 	slow    bool
 	wanted  bool
 }
 
-type pastEntry struct {
+type historyEntry struct {
 	position uint64
 	room     string
 	message  *codec.Message
@@ -32,7 +32,7 @@ type pastEntry struct {
 
 const logName = "log1"
 
-func (p *pastLog) Missed(q Question, done func(Missed)) {
+func (p *fakeHistory) Missed(q Question, done func(Missed)) {
 	if p.slow {
 		through := p.passed
 		p.waiting = append(p.waiting, func() { done(p.answer(q, through)) })
@@ -41,9 +41,9 @@ func (p *pastLog) Missed(q Question, done func(Missed)) {
 	done(p.answer(q, p.passed))
 }
 
-func (p *pastLog) Wanted() { p.wanted = true }
+func (p *fakeHistory) Wanted() { p.wanted = true }
 
-func (p *pastLog) answer(q Question, through uint64) Missed {
+func (p *fakeHistory) answer(q Question, through uint64) Missed {
 	m := Missed{Through: through}
 	for _, e := range p.entries {
 		if e.position > through {
@@ -67,10 +67,10 @@ func (p *pastLog) answer(q Question, through uint64) Missed {
 	return m
 }
 
-// publish adds an event to the log and delivers it.
-func (p *pastLog) publish(w *world, room string) uint64 {
+// publish appends an event to the log and delivers it.
+func (p *fakeHistory) publish(w *world, room string) uint64 {
 	p.passed++
-	e := pastEntry{position: p.passed, room: room, message: news("e" + strconv.FormatUint(p.passed, 10))}
+	e := historyEntry{position: p.passed, room: room, message: news("e" + strconv.FormatUint(p.passed, 10))}
 	p.entries = append(p.entries, e)
 	p.hub.Deliver(Broadcast{Room: room, Message: e.message, Position: e.position})
 	p.hub.Passed(e.position)
@@ -78,9 +78,9 @@ func (p *pastLog) publish(w *world, room string) uint64 {
 	return e.position
 }
 
-// newPast makes a world with a log that clients can come back to.
-func newPast(t testing.TB, shards int, mutate ...func(*Config)) (*world, *pastLog) {
-	past := &pastLog{}
+// newHistoryWorld returns a world with a log from which clients can recover.
+func newHistoryWorld(t testing.TB, shards int, mutate ...func(*Config)) (*world, *fakeHistory) {
+	past := &fakeHistory{}
 	w := newWorld(t, shards, append([]func(*Config){func(c *Config) {
 		c.Recovery = Recovery{Mode: RecoveryAsked, History: past, Grace: 5 * time.Second}
 	}}, mutate...)...)
@@ -90,27 +90,27 @@ func newPast(t testing.TB, shards int, mutate ...func(*Config)) (*world, *pastLo
 	return w, past
 }
 
-// A recoveringClient is a client as the unmodified one behaves: it keeps its pid and the
-// offset of the last event.
+// A recoveringClient behaves like the unmodified Socket.IO client: it keeps its
+// pid and the offset of the last event.
 type recoveringClient struct {
 	*client
 	token, pid, offset string
-	got                []string // names of events of the log
+	got                []string // names of the events with an offset
 	recovered          bool
 }
 
 func (w *world) recoveringClient(token string) *recoveringClient {
 	w.t.Helper()
 	g := &recoveringClient{token: token}
-	g.comeOn(w)
+	g.reconnect(w)
 	return g
 }
 
-// comeOn connects, on the next shard.
-func (g *recoveringClient) comeOn(w *world) {
+// reconnect connects on the next shard and reads the answer.
+func (g *recoveringClient) reconnect(w *world) {
 	w.t.Helper()
 	g.dial(w)
-	g.answered()
+	g.readAnswer()
 }
 
 // dial opens a connection and sends CONNECT.
@@ -127,8 +127,9 @@ func (g *recoveringClient) dial(w *world) {
 	g.text("0" + string(b))
 }
 
-// answered takes the answer to CONNECT, which comes first.
-func (g *recoveringClient) answered() {
+// readAnswer reads the answer to CONNECT, which must be the first packet, and what
+// follows.
+func (g *recoveringClient) readAnswer() {
 	g.w.t.Helper()
 	var answer struct{ SID, PID string }
 	packet := g.next()
@@ -140,7 +141,7 @@ func (g *recoveringClient) answered() {
 	g.read()
 }
 
-// read takes what has come, and keeps the offset.
+// read reads all packets of the inbox, and keeps the last offset.
 func (g *recoveringClient) read() {
 	for len(g.inbox) > 0 {
 		var args []json.RawMessage
@@ -173,9 +174,9 @@ func (g *recoveringClient) wantGot(names ...string) {
 func (g *recoveringClient) wantResult(want RecoveryResult) {
 	g.w.t.Helper()
 	if g.recovered != (want == RecoveryDone) {
-		g.w.t.Errorf("recovered %v, want %v", g.recovered, want)
+		g.w.t.Errorf("recovered is %v, want result %v", g.recovered, want)
 	}
 	if n := g.w.hub.Recoveries(); n[want] == 0 {
-		g.w.t.Errorf("counted %v, want one %v", n, want)
+		g.w.t.Errorf("recoveries counted by result: %v, want one %v", n, want)
 	}
 }

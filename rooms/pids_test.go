@@ -8,25 +8,25 @@ import (
 func TestPIDsAreWrittenAndRead(t *testing.T) {
 	p := newPID()
 	if again, ok := parsePID(p.String()); !ok || again != p {
-		t.Errorf("%v was read as %v, %v", p, again, ok)
+		t.Errorf("%v was parsed as %v, %v", p, again, ok)
 	}
 	text := p.String()
 	for _, bad := range []string{"", "?", text[1:], text + "A", text[:19] + "=", text[:19] + "+", text[:18] + "\n\n"} {
 		if q, ok := parsePID(bad); ok {
-			t.Errorf("%q was read as %v", bad, q)
+			t.Errorf("%q was parsed as %v, want an error", bad, q)
 		}
 	}
 }
 
-// TestPIDTable compares the table with a map. Many pids begin alike, so that
-// they meet in one part of the table.
+// Random puts and removals are compared with a map. Many pids begin alike, so
+// that they are in the same part of the table.
 func TestPIDTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var table pidTable
 	want := make(map[pid]*Socket)
 	pick := func() (p pid) {
 		p[0], p[1], p[2] = byte(rng.IntN(2)), byte(rng.IntN(4)), byte(rng.IntN(256))
-		p[4] = byte(rng.IntN(3)) * 100 // the most of where it is put
+		p[4] = byte(rng.IntN(3)) * 100 // decides most of its place
 		return p
 	}
 	for step := range 20_000 {
@@ -43,7 +43,7 @@ func TestPIDTable(t *testing.T) {
 			delete(want, p)
 		}
 		if q := pick(); table.get(q) != want[q] || table.get(p) != want[p] || table.size != len(want) {
-			t.Fatalf("step %d: %d sockets, want %d, or another one than is right", step, table.size, len(want))
+			t.Fatalf("step %d: %d sockets, want %d; or a pid has another socket than in the map", step, table.size, len(want))
 		}
 	}
 	if all := table.all(); len(all) != len(want) {
@@ -54,7 +54,7 @@ func TestPIDTable(t *testing.T) {
 	}
 	for i := range table.parts {
 		if len(table.parts[i].slots) > 0 {
-			t.Error("an empty table keeps its memory")
+			t.Error("an empty table has slots, want none")
 		}
 	}
 }
@@ -63,7 +63,7 @@ func TestPlacesHoldPositions(t *testing.T) {
 	for _, position := range []uint64{0, 1, 255, 1 << 24, 1<<31 + 5, 1 << 32, 1<<givenBits - 1} {
 		var p place
 		if p.set(position); p.position() != position {
-			t.Errorf("%d became %d", position, p.position())
+			t.Errorf("position %d was read as %d", position, p.position())
 		}
 	}
 }

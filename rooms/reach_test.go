@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// reach asks a world whom an event reaches. Its shards are drained by hand.
+// reach returns Hub.Reach of rooms, and runs the tasks of the shards meanwhile.
 func (w *world) reach(names ...string) int {
 	w.t.Helper()
 	type answer struct {
@@ -62,17 +62,17 @@ func TestReachCountsEachSocketOnce(t *testing.T) {
 	}
 }
 
-func TestReachDoesNotCountWhoIsAway(t *testing.T) {
+func TestReachDoesNotCountAbsentSockets(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) { c.Recovery.Mode, c.Recovery.Grace = RecoveryAll, time.Minute })
 	ann, bob := w.connect("ann"), w.connect("bob")
 	ann.ask("join_room", conversation("1"))
 	bob.emit("join_room", conversation("1"))
 	ann.hangUp()
 	if got := w.reach("conversation:1"); got != 1 {
-		t.Errorf("%d sockets, want 1: the other one is away", got)
+		t.Errorf("%d sockets, want 1: ann is absent", got)
 	}
 	if got := w.reach("user:ann"); got != 0 {
-		t.Errorf("%d sockets of a user who is away", got)
+		t.Errorf("%d sockets of an absent user, want none", got)
 	}
 }
 
@@ -81,7 +81,7 @@ func TestReachEndsWithItsContext(t *testing.T) {
 	w.connect("ann")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.hub.Reach(ctx, []string{"user:ann"}); !errors.Is(err, context.Canceled) { // its shard does not answer
-		t.Errorf("error %v", err)
+	if _, err := w.hub.Reach(ctx, []string{"user:ann"}); !errors.Is(err, context.Canceled) { // nothing runs the tasks of the shard
+		t.Errorf("error %v, want context.Canceled", err)
 	}
 }

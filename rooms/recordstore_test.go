@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// A recordStore stands for the Redis of a node. It keeps records, and confirms
-// writes when the test says so.
+// A recordStore is the remote store of records, in place of Redis. It confirms
+// writes at once or, if held, when the test calls answer.
 type recordStore struct {
 	records map[string]*Record
 	saving  []func(saved bool)
-	held    bool // what is saved does not get here
+	held    bool // Save stores nothing and does not confirm
 }
 
 func (d *recordStore) Save(pid string, form []byte, _ time.Duration, done func(bool)) {
@@ -52,7 +52,7 @@ func (d *recordStore) Dissolve(string, string) {}
 
 func (d *recordStore) Node() string { return "a" }
 
-// answer tells everybody who waits what has become of their records.
+// answer confirms all pending writes, or reports that they have failed.
 func (d *recordStore) answer(saved bool) {
 	waiting := d.saving
 	d.saving = nil
@@ -61,8 +61,8 @@ func (d *recordStore) answer(saved bool) {
 	}
 }
 
-func newRecordStore(t *testing.T) (*world, *pastLog, *recordStore) {
+func newRecordStore(t *testing.T) (*world, *fakeHistory, *recordStore) {
 	d := &recordStore{records: map[string]*Record{}}
-	w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = d })
+	w, past := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.Remote = d })
 	return w, past, d
 }

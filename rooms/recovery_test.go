@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-func TestAClientComesBackToWhatItMissed(t *testing.T) {
+func TestReturningClientGetsMissedEvents(t *testing.T) {
 	for _, shards := range []int{1, 3} {
-		w, past := newPast(t, shards)
+		w, past := newHistoryWorld(t, shards)
 		ann, bob := w.recoveringClient("ann"), w.connect("bob")
-		past.publish(w, "conversation:1") // before the join
+		past.publish(w, "conversation:1") // before the join, so it is not for ann
 		ann.join("1")
 		bob.emit("join_room", conversation("1"))
 		past.publish(w, "conversation:1")
@@ -22,7 +22,7 @@ func TestAClientComesBackToWhatItMissed(t *testing.T) {
 		past.publish(w, "conversation:1")
 		past.publish(w, "conversation:2")
 		past.publish(w, "user:ann")
-		ann.comeOn(w)
+		ann.reconnect(w)
 		ann.wantResult(RecoveryDone)
 		if ann.id != id || ann.socket.ID() != id {
 			t.Errorf("id %q, want %q", ann.id, id)
@@ -34,46 +34,44 @@ func TestAClientComesBackToWhatItMissed(t *testing.T) {
 		}
 		for _, packet := range bob.inbox {
 			if strings.Contains(packet, "user_left") || strings.Contains(packet, "user_joined") {
-				t.Errorf("bob was told %s", packet)
+				t.Errorf("bob got %s, want no user_joined or user_left of a client that recovers", packet)
 			}
 		}
 	}
 }
 
 func TestEachReasonNotToRecover(t *testing.T) {
-	forbid := map[string]bool{}
 	for name, x := range map[string]struct {
-		away func(w *world, past *pastLog, ann *recoveringClient)
+		away func(w *world, past *fakeHistory, ann *recoveringClient)
 		want RecoveryResult
 	}{
-		"nobody knows the pid": {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.pid = strings.Repeat("x", 20) }, RecoveryUnknown},
-		"another user":         {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.token = "eve" }, RecoveryOtherUser},
-		"the window is over":   {func(w *world, _ *pastLog, _ *recoveringClient) { w.at(w.now.Add(3 * time.Minute)) }, RecoveryUnknown},
-		"garbage offset":       {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.offset = "hello" }, RecoveryOffset},
-		"an offset beyond":     {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.offset = logName + ".zz" }, RecoveryOffset},
-		"another log":          {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.offset = "log2.1" }, RecoveryOtherLog},
-		"the log is another":   {func(w *world, _ *pastLog, _ *recoveringClient) { w.hub.Anew("log2", 0); w.settle() }, RecoveryOtherLog},
-		"the log is too short": {func(_ *world, past *pastLog, _ *recoveringClient) { past.short = 100 }, RecoveryLogShort},
-		"too much": {func(w *world, past *pastLog, _ *recoveringClient) {
+		"unknown pid":          {func(_ *world, _ *fakeHistory, ann *recoveringClient) { ann.pid = strings.Repeat("x", 20) }, RecoveryUnknown},
+		"another user":         {func(_ *world, _ *fakeHistory, ann *recoveringClient) { ann.token = "eve" }, RecoveryOtherUser},
+		"the window is over":   {func(w *world, _ *fakeHistory, _ *recoveringClient) { w.at(w.now.Add(3 * time.Minute)) }, RecoveryUnknown},
+		"garbage offset":       {func(_ *world, _ *fakeHistory, ann *recoveringClient) { ann.offset = "hello" }, RecoveryOffset},
+		"an offset beyond":     {func(_ *world, _ *fakeHistory, ann *recoveringClient) { ann.offset = logName + ".zz" }, RecoveryOffset},
+		"another log":          {func(_ *world, _ *fakeHistory, ann *recoveringClient) { ann.offset = "log2.1" }, RecoveryOtherLog},
+		"the log is another":   {func(w *world, _ *fakeHistory, _ *recoveringClient) { w.hub.Anew("log2", 0); w.settle() }, RecoveryOtherLog},
+		"the log is too short": {func(_ *world, past *fakeHistory, _ *recoveringClient) { past.short = 100 }, RecoveryLogShort},
+		"too much": {func(w *world, past *fakeHistory, _ *recoveringClient) {
 			for range 12 {
 				past.publish(w, "conversation:1")
 			}
 		}, RecoveryTooMuch},
-		"an order while it was there": {func(w *world, _ *pastLog, _ *recoveringClient) {
+		"an order during the grace": {func(w *world, _ *fakeHistory, _ *recoveringClient) {
 			_ = w.hub.Obey(Order{User: "ann", Reason: "gone"})
 			w.settle()
 		}, RecoveryUnknown},
-		"an order while it was away": {func(w *world, past *pastLog, _ *recoveringClient) {
+		"an order after the grace": {func(w *world, past *fakeHistory, _ *recoveringClient) {
 			w.at(w.now.Add(10 * time.Second))
 			past.passed++
-			past.entries = append(past.entries, pastEntry{position: past.passed, order: &Order{User: "ann"}})
+			past.entries = append(past.entries, historyEntry{position: past.passed, order: &Order{User: "ann"}})
 			past.hub.Passed(past.passed)
 		}, RecoveryOrder},
-		"events were lost": {func(w *world, _ *pastLog, _ *recoveringClient) { w.hub.Gap(); w.settle() }, RecoveryLogShort},
+		"events were lost": {func(w *world, _ *fakeHistory, _ *recoveringClient) { w.hub.Gap(); w.settle() }, RecoveryLogShort},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, past := newPast(t, 1, func(c *Config) { c.Recovery.MaxEvents = 10 })
-			_ = forbid
+			w, past := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.MaxEvents = 10 })
 			ann := w.recoveringClient("ann")
 			ann.join("1")
 			past.publish(w, "conversation:1")
@@ -81,22 +79,22 @@ func TestEachReasonNotToRecover(t *testing.T) {
 			ann.hangUp()
 			pid := ann.pid
 			x.away(w, past, ann)
-			ann.comeOn(w)
+			ann.reconnect(w)
 			ann.wantResult(x.want)
-			ann.wantGot("e1") // nothing is replayed
+			ann.wantGot("e1") // no missed event is sent
 			if x.want != RecoveryOtherUser {
 				return
 			}
 			ann.hangUp()
 			ann.token, ann.pid = "ann", pid
-			ann.comeOn(w)
-			ann.wantResult(RecoveryDone) // the record is still its owner's
+			ann.reconnect(w)
+			ann.wantResult(RecoveryDone) // the owner can still recover the session
 		})
 	}
 }
 
-func TestEventsThatComeWhileTheHistoryIsReadComeOnce(t *testing.T) {
-	w, past := newPast(t, 2)
+func TestEventsDuringTheReplayAreSentOnce(t *testing.T) {
+	w, past := newHistoryWorld(t, 2)
 	ann := w.recoveringClient("ann")
 	ann.join("1")
 	past.publish(w, "conversation:1")
@@ -107,19 +105,19 @@ func TestEventsThatComeWhileTheHistoryIsReadComeOnce(t *testing.T) {
 	ann.dial(w)
 	past.publish(w, "conversation:1")
 	if len(ann.inbox) > 0 {
-		t.Fatalf("got %v before the answer", ann.inbox)
+		t.Fatalf("got %v before the answer to CONNECT, want nothing", ann.inbox)
 	}
 	past.waiting[0]()
 	w.settle()
-	ann.answered()
+	ann.readAnswer()
 	past.publish(w, "conversation:1")
 	ann.wantResult(RecoveryDone)
 	ann.wantGot("e1", "e2", "e3", "e4")
 }
 
-func TestAReturnThatIsCutOffLeavesTheSessionToTheNextOne(t *testing.T) {
-	for name, late := range map[string]time.Duration{"within the grace": 0, "behind the grace": 10 * time.Second} {
-		w, past := newPast(t, 2)
+func TestClientRecoversAfterAnInterruptedReturn(t *testing.T) {
+	for name, late := range map[string]time.Duration{"within the grace": 0, "after the grace": 10 * time.Second} {
+		w, past := newHistoryWorld(t, 2)
 		bob := w.connect("bob")
 		bob.emit("join_room", conversation("1"))
 		ann := w.recoveringClient("ann")
@@ -136,42 +134,42 @@ func TestAReturnThatIsCutOffLeavesTheSessionToTheNextOne(t *testing.T) {
 		}
 		past.slow = false
 		w.at(w.now.Add(late))
-		ann.comeOn(w)
+		ann.reconnect(w)
 		ann.wantResult(RecoveryDone)
 		ann.wantGot("e1", "e2")
 		if n := w.hub.Members("conversation:1"); n != 2 {
 			t.Errorf("%s: %d members, want 2", name, n)
 		}
 		if r := w.hub.Recoveries(); r[RecoveryDone] != 1 {
-			t.Errorf("%s: %v", name, r)
+			t.Errorf("%s: recoveries counted by result: %v, want one that was done", name, r)
 		}
 	}
 }
 
-func TestWhoComesBackBeforeItsConnectionIsNoticedTakesItOver(t *testing.T) {
+func TestReturnClosesTheOldConnection(t *testing.T) {
 	for _, shards := range []int{1, 2} {
-		w, past := newPast(t, shards)
+		w, past := newHistoryWorld(t, shards)
 		ann := w.recoveringClient("ann")
 		ann.join("1")
 		past.publish(w, "conversation:1")
 		old := ann.client
 		ann.read()
-		past.publish(w, "conversation:1") // written to a connection that is dead
-		ann.comeOn(w)
+		past.publish(w, "conversation:1") // sent on the old connection, which is dead
+		ann.reconnect(w)
 		w.settle()
 		ann.wantResult(RecoveryDone)
 		ann.wantGot("e1", "e2")
 		if old.reason == nil || *old.reason != ReasonTakenOver {
-			t.Errorf("the old connection ended with %v", old.reason)
+			t.Errorf("the old connection was closed for %v, want ReasonTakenOver", old.reason)
 		}
 		if s := w.hub.Stats(); s.Sockets != 1 || s.Absent != 0 || s.Members != 2 {
-			t.Errorf("%+v", s)
+			t.Errorf("stats %+v, want 1 socket, none absent, 2 members", s)
 		}
 	}
 }
 
-func TestPresenceWaitsForWhoMayComeBack(t *testing.T) {
-	w, _ := newPast(t, 1)
+func TestUserLeftIsAnnouncedAfterTheGrace(t *testing.T) {
+	w, _ := newHistoryWorld(t, 1)
 	bob, ann := w.connect("bob"), w.recoveringClient("ann")
 	bob.emit("join_room", conversation("1"))
 	ann.join("1")
@@ -183,16 +181,16 @@ func TestPresenceWaitsForWhoMayComeBack(t *testing.T) {
 	bob.wantNothing()
 	w.at(w.now.Add(2 * time.Second))
 	bob.wantAbout("user_left", ann.client, "conversation:1")
-	ann.comeOn(w) // later than the grace
+	ann.reconnect(w) // after the grace
 	ann.wantResult(RecoveryDone)
 	bob.wantAbout("user_joined", ann.client, "conversation:1")
-	ann.text("1") // says goodbye: nobody waits
+	ann.text("1") // disconnects by itself, so there is no grace
 	bob.wantAbout("user_left", ann.client, "conversation:1")
 }
 
-func TestRoomsAreAskedForAgain(t *testing.T) {
+func TestRoomsAreAuthorizedAgainAtARecovery(t *testing.T) {
 	var answer error
-	w, past := newPast(t, 1, func(c *Config) {
+	w, past := newHistoryWorld(t, 1, func(c *Config) {
 		c.Authorizer = authorizerFunc(func(_ Identity, room string, done func(error)) {
 			if room == "conversation:2" {
 				done(answer)
@@ -212,24 +210,25 @@ func TestRoomsAreAskedForAgain(t *testing.T) {
 	answer = ErrNotAllowed
 	ann.dial(w)
 	if len(ann.inbox) < 2 || !strings.Contains(ann.inbox[1], `["room_revoked",{"room":"conversation:2"`) {
-		t.Fatalf("got %v", ann.inbox)
+		t.Fatalf("got %v, want room_revoked after the answer to CONNECT", ann.inbox)
 	}
-	ann.answered()
+	ann.readAnswer()
 	ann.wantGot("e1", "e3")
 	ann.hangUp()
 	answer = nil
-	ann.comeOn(w)
-	ann.wantGot("e1", "e3") // it does not come back into the room
+	ann.reconnect(w)
+	ann.wantGot("e1", "e3") // the room is not joined again
 	if n := w.hub.Members("conversation:2"); n != 0 {
-		t.Errorf("%d members", n)
+		t.Errorf("%d members of conversation:2, want none", n)
 	}
 }
 
-// TestARoomThatWasWithdrawnWhileTheClientWasAway: nobody was there to be told
-// when the right was withdrawn, so the client is told when it comes back.
-func TestARoomThatWasWithdrawnWhileTheClientWasAway(t *testing.T) {
+// The client's right to a room is withdrawn while the client is absent, so it
+// cannot be told then. It must be told when it comes back, and get no events of
+// the room.
+func TestReturningClientIsToldOfARoomThatWasRevoked(t *testing.T) {
 	var answer error
-	w, past := newPast(t, 1, func(c *Config) {
+	w, past := newHistoryWorld(t, 1, func(c *Config) {
 		c.Authorizer = authorizerFunc(func(_ Identity, _ string, done func(error)) { done(answer) })
 	})
 	ann := w.recoveringClient("ann")
@@ -243,17 +242,17 @@ func TestARoomThatWasWithdrawnWhileTheClientWasAway(t *testing.T) {
 	past.publish(w, "conversation:1")
 	ann.dial(w)
 	if len(ann.inbox) < 2 || !strings.Contains(ann.inbox[1], `["room_revoked",{"room":"conversation:1"`) {
-		t.Fatalf("got %v, want room_revoked behind the answer", ann.inbox)
+		t.Fatalf("got %v, want room_revoked after the answer to CONNECT", ann.inbox)
 	}
-	ann.answered()
+	ann.readAnswer()
 	ann.wantGot("e1")
 	if n := w.hub.Members("conversation:1"); n != 0 {
 		t.Errorf("%d members of the room, want none", n)
 	}
 }
 
-func TestWhoDoesNotAskSeesNoDifference(t *testing.T) {
-	w, past := newPast(t, 1)
+func TestOnlyClientsThatAskForRecoveryGetOffsets(t *testing.T) {
+	w, past := newHistoryWorld(t, 1)
 	bob, ann := w.connect("bob"), w.recoveringClient("ann")
 	ann.join("1")
 	bob.emit("join_room", conversation("1"))
@@ -261,29 +260,29 @@ func TestWhoDoesNotAskSeesNoDifference(t *testing.T) {
 	bob.want("e1", "{}")
 	ann.wantGot("e1")
 	if !strings.HasSuffix(string(ann.last.AppendPayload(nil)), `,{},"log1.1"]`) {
-		t.Errorf("sent %s", ann.last.AppendPayload(nil))
+		t.Errorf("the client with recovery was sent %s, want the offset as the last argument", ann.last.AppendPayload(nil))
 	}
 }
 
 func TestSessionsAreBounded(t *testing.T) {
-	w, _ := newPast(t, 1, func(c *Config) {
+	w, _ := newHistoryWorld(t, 1, func(c *Config) {
 		c.Recovery.Grace, c.Recovery.PerUser, c.Recovery.MaxSessions = 0, 3, 5
 	})
 	for i := range 20 {
 		w.recoveringClient("user" + strconv.Itoa(i%2)).hangUp()
 	}
 	if k := w.hub.KeptSessions(); k.Ended != 5 || k.Evicted == 0 || k.Live != 0 {
-		t.Errorf("%+v", k)
+		t.Errorf("kept sessions %+v, want 5 ended ones, and some evicted", k)
 	}
 	w.hub.Shard(0).Expire(w.now.Add(DefaultWindow + time.Second))
 	if k := w.hub.KeptSessions(); k.Ended != 0 || k.Bytes != 0 || len(w.hub.sessions.users) != 0 {
-		t.Errorf("%+v", k)
+		t.Errorf("kept sessions after the window: %+v, want none", k)
 	}
 }
 
 func FuzzRecord(f *testing.F) {
 	f.Add(AppendRecord(nil, &Record{PID: "p", ID: "i", User: "u", Node: "n", Log: "l", Token: 7, Issued: 9,
-		Rooms: []RoomFrom{{"user:u", 3}, {"conversation:1", 5}}, Ended: true, At: dawn, Given: 8, Last: 7, Left: true}))
+		Rooms: []RoomFrom{{"user:u", 3}, {"conversation:1", 5}}, Ended: true, At: startTime, Given: 8, Last: 7, Left: true}))
 	f.Add(AppendRecord(nil, &Record{}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := ParseRecord(b)
@@ -292,7 +291,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		again, err := ParseRecord(AppendRecord(nil, r))
 		if err != nil || fmt.Sprint(again) != fmt.Sprint(r) {
-			t.Errorf("%+v became %+v, %v", r, again, err)
+			t.Errorf("%+v was encoded and parsed as %+v, %v", r, again, err)
 		}
 	})
 }
@@ -301,10 +300,12 @@ type authorizerFunc func(who Identity, room string, done func(error))
 
 func (f authorizerFunc) Authorize(who Identity, room string, done func(error)) { f(who, room, done) }
 
-// TestOneUserDoesNotDriveOutTheSessionsOfOthers, whatever its records hold.
-func TestOneUserDoesNotDriveOutTheSessionsOfOthers(t *testing.T) {
+// A user with many sessions in many rooms reaches its share of the memory for
+// ended sessions. Its own sessions must be evicted then, and not the session of
+// another user.
+func TestSessionsOfOneUserDoNotEvictThoseOfOthers(t *testing.T) {
 	const share = 3000 // bytes
-	w, _ := newPast(t, 1, func(c *Config) { c.Recovery.Grace, c.Recovery.MaxMemory = 0, userShare*share })
+	w, _ := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.Grace, c.Recovery.MaxMemory = 0, userShare*share })
 	ann := w.recoveringClient("ann")
 	ann.hangUp()
 	for range 200 {
@@ -315,27 +316,28 @@ func TestOneUserDoesNotDriveOutTheSessionsOfOthers(t *testing.T) {
 		eve.hangUp()
 	}
 	if k := w.hub.KeptSessions(); k.Bytes > 2*share || k.Evicted < 190 {
-		t.Errorf("%+v", k)
+		t.Errorf("kept sessions %+v, want few bytes, and most sessions of eve evicted", k)
 	}
-	ann.comeOn(w)
+	ann.reconnect(w)
 	ann.wantResult(RecoveryDone)
 }
 
-// TestRedisHasOneRecordOfASession, which the bounds of the node limit that has
-// it: N nodes have N times as many of one user.
-func TestRedisHasOneRecordOfASession(t *testing.T) {
+// A user connects to three nodes with the same Redis, many times. A session has
+// one record, which the limit PerUser of its node removes; so Redis may have
+// PerUser records for each node, and no more.
+func TestRecordsOfAUserInRedisAreLimitedForEachNode(t *testing.T) {
 	const nodes, most = 3, 4
 	redis := &recordStore{records: map[string]*Record{}}
 	for range nodes {
-		w, _ := newPast(t, 1, func(c *Config) {
+		w, _ := newHistoryWorld(t, 1, func(c *Config) {
 			c.Recovery.Remote, c.Recovery.Grace, c.Recovery.PerUser = redis, 0, most
 		})
 		for range 5 * most {
 			eve := w.recoveringClient("eve")
 			eve.join("1")
 			eve.hangUp()
-			if w.hub.KeptSessions().Ended > 1 { // and comes back to one of them
-				eve.comeOn(w)
+			if w.hub.KeptSessions().Ended > 1 { // and returns to one of them
+				eve.reconnect(w)
 				eve.hangUp()
 			}
 		}
@@ -345,8 +347,8 @@ func TestRedisHasOneRecordOfASession(t *testing.T) {
 	}
 }
 
-func TestAClientCatchesUpWithARoom(t *testing.T) {
-	w, past := newPast(t, 1)
+func TestCatchUpReturnsTheEventsOfARoom(t *testing.T) {
+	w, past := newHistoryWorld(t, 1)
 	for range 3 {
 		past.publish(w, "conversation:1")
 	}
@@ -355,7 +357,7 @@ func TestAClientCatchesUpWithARoom(t *testing.T) {
 		return c.ask("catch_up", fmt.Sprintf(`{"roomType":"conversation","roomId":"1","offset":%q}`, offset))
 	}
 	if got := ask(ann.client, "log1.1"); got != `{"error":"Not in room"}` {
-		t.Error(got)
+		t.Errorf("before the join: got %s, want an error", got)
 	}
 	ann.join("1")
 	bob.emit("join_room", conversation("1"))
@@ -376,6 +378,6 @@ func TestAClientCatchesUpWithARoom(t *testing.T) {
 	}
 	past.short = 2
 	if got := ask(ann.client, "log1.1"); got != `{"error":"Events are not kept that long"}` {
-		t.Error(got)
+		t.Errorf("with events removed from the log: got %s, want an error", got)
 	}
 }

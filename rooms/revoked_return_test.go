@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A slowRedis is a Redis in which looking for a session takes until it is told
-// to.
+// A slowRedis is a remote store of records whose Take continues when the test
+// calls the functions in taking.
 type slowRedis struct {
 	*recordStore
 	taking []func()
@@ -16,25 +16,26 @@ func (r *slowRedis) Take(pid, user string, done func(*Record, RecoveryResult)) {
 	r.taking = append(r.taking, func() { r.recordStore.Take(pid, user, done) })
 }
 
-// TestARevocationWhileASessionIsTaken: the order has looked for the socket when
-// it was in no room yet, and its token had been verified before.
-func TestARevocationWhileASessionIsTaken(t *testing.T) {
+// A client's token is revoked after it was verified, while its session is being
+// taken from Redis. The order finds no socket in the room of the user then, so
+// CONNECT must check the token again and refuse it.
+func TestRevocationWhileASessionIsTaken(t *testing.T) {
 	for name, known := range map[string]bool{"and is found": true, "and is not found": false} {
 		t.Run(name, func(t *testing.T) {
-			tokens := &blacklist{}
+			tokens := &fakeRevoker{}
 			redis := &slowRedis{recordStore: &recordStore{records: map[string]*Record{}}}
 			id := Identity{UserID: "ann", TokenID: "t1"}
-			w, _ := newPast(t, 1, func(c *Config) {
+			w, _ := newHistoryWorld(t, 1, func(c *Config) {
 				c.Recovery.Remote, c.Revoker = redis, tokens
 				c.Auth = authFunc(func(_ string, _ time.Time, done func(Identity, error)) { done(id, nil) })
 			})
 			ann := w.recoveringClient("ann")
-			w.dies()
+			w.forgetSessions()
 			if !known {
 				clear(redis.records)
 			}
 			ann.dial(w)
-			w.obey(Order{User: "ann", TokenID: "t1", Until: dawn.Add(time.Hour)})
+			w.obey(Order{User: "ann", TokenID: "t1", Until: startTime.Add(time.Hour)})
 			for _, take := range redis.taking {
 				take()
 			}

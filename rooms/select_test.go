@@ -11,29 +11,29 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// outsideLog is an Outside that remembers what it was told.
-type outsideLog struct {
+// A fakeOutside is an Outside that records its calls.
+type fakeOutside struct {
 	rooms, published []string
-	slow             bool // what is sent to a room does not reach this node yet
+	slow             bool // Await calls ready when the test calls confirm
 	ready            []func()
 }
 
-func (o *outsideLog) Occupied(room string) { o.rooms = append(o.rooms, "+"+room) }
-func (o *outsideLog) Vacated(room string)  { o.rooms = append(o.rooms, "-"+room) }
-func (o *outsideLog) Await(_ string, ready func()) bool {
+func (o *fakeOutside) Occupied(room string) { o.rooms = append(o.rooms, "+"+room) }
+func (o *fakeOutside) Vacated(room string)  { o.rooms = append(o.rooms, "-"+room) }
+func (o *fakeOutside) Await(_ string, ready func()) bool {
 	if o.slow {
 		o.ready = append(o.ready, ready)
 	}
 	return !o.slow
 }
 
-func (o *outsideLog) Publish(room, except string, m *codec.Message) {
+func (o *fakeOutside) Publish(room, except string, m *codec.Message) {
 	name, _, _ := strings.Cut(string(m.Text()), ",")
 	o.published = append(o.published, room+" "+except+" "+name)
 }
 
-func newSharedWorld(t *testing.T) (*world, *outsideLog) {
-	outside := &outsideLog{}
+func newSharedWorld(t *testing.T) (*world, *fakeOutside) {
+	outside := &fakeOutside{}
 	return newWorld(t, 2, func(c *Config) { c.SocketRooms, c.Outside = true, outside }), outside
 }
 
@@ -56,12 +56,12 @@ func TestEmitReachesEachSelectedSocketOnce(t *testing.T) {
 		{"one room", Selection{Rooms: []string{"conversation:1"}}, []*client{a, b}},
 		{"two rooms with a common member", Selection{Rooms: []string{"conversation:1", "conversation:2"}}, []*client{a, b, c}},
 		{"everybody", Selection{All: true}, all},
-		{"nobody", Selection{}, nil},
+		{"no socket", Selection{}, nil},
 		{"everybody but a room", Selection{All: true, Except: []string{"conversation:1", "conversation:9"}}, []*client{c, nobody}},
 		{"a socket by its id", Selection{Rooms: []string{a.id}}, []*client{a}},
 		{"a room but one socket", Selection{Rooms: []string{"conversation:1"}, Except: []string{a.id}}, []*client{b}},
 		{"a user", Selection{Rooms: []string{"user:c"}}, []*client{c}},
-		{"a room nobody is in", Selection{Rooms: []string{"conversation:9"}}, nil},
+		{"an empty room", Selection{Rooms: []string{"conversation:9"}}, nil},
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			for _, x := range all {
@@ -82,7 +82,7 @@ func TestEmitReachesEachSelectedSocketOnce(t *testing.T) {
 	}
 }
 
-func TestServicesMoveSockets(t *testing.T) {
+func TestServicesJoinLeaveAndDisconnectSockets(t *testing.T) {
 	w, outside := newSharedWorld(t)
 	a, b := w.connect("a"), w.connect("b")
 	b.ask("join_room", conversation("7"))
@@ -90,11 +90,11 @@ func TestServicesMoveSockets(t *testing.T) {
 	w.hub.JoinAll(&Selection{Rooms: []string{"user:a"}}, []string{"conversation:7", "vip", "vip"})
 	w.settle()
 	if want := []string{"+vip"}; !slices.Equal(outside.rooms, want) {
-		t.Errorf("told outside %q, want %q: the conversation is held already", outside.rooms, want)
+		t.Errorf("the other servers were told %q, want %q: the node had a member in the conversation before", outside.rooms, want)
 	}
 	w.wantNothing(a, b)
 	if got := a.ask("typing", conversation("7")); got != `{"success":true}` {
-		t.Errorf("typing of who was moved: %s", got)
+		t.Errorf("typing by a socket that a service has put into the room: got %s, want success", got)
 	}
 	b.wantAbout("user_typing", a, "conversation:7")
 	var infos []SocketInfo
@@ -112,21 +112,21 @@ func TestServicesMoveSockets(t *testing.T) {
 	w.hub.Emit(&Selection{Rooms: []string{"vip"}}, hello())
 	w.settle()
 	if want := []string{`42["hello"]`, `42["hello"]`}; !slices.Equal(a.inbox, want) {
-		t.Errorf("a got %q: it stays in the rooms of its id and of its user, and has left the other", a.inbox)
+		t.Errorf("a got %q, want the emits to its id and to its user, and not the one to vip", a.inbox)
 	}
 	a.inbox = nil
 	w.hub.DisconnectAll(&Selection{Rooms: []string{a.id}}, false)
 	w.hub.DisconnectAll(&Selection{Rooms: []string{"user:b"}}, true)
 	w.settle()
 	if !slices.Equal(a.inbox, []string{"41"}) {
-		t.Errorf("a got %q", a.inbox)
+		t.Errorf("a got %q, want a DISCONNECT", a.inbox)
 	}
 	a.wantOpen()
 	b.wantClosed(ReasonOrdered)
 	w.wantEmpty()
 }
 
-func TestEveryClientIsAskedAndItsAnswerPassedOn(t *testing.T) {
+func TestAskReturnsOneAnswerOfEachClient(t *testing.T) {
 	w, _ := newSharedWorld(t)
 	a, b, c := w.connect("a"), w.connect("b"), w.connect("c")
 	counted, answers := []int(nil), []string(nil)
@@ -140,7 +140,7 @@ func TestEveryClientIsAskedAndItsAnswerPassedOn(t *testing.T) {
 	}
 	question := a.next()
 	if b.next() != question {
-		t.Fatal("a and b were asked different things")
+		t.Fatal("a and b got different questions")
 	}
 	id := strings.TrimSuffix(strings.TrimPrefix(question, "42"), `["really?"]`)
 	c.text("3" + id + `["not asked"]`)
@@ -150,18 +150,18 @@ func TestEveryClientIsAskedAndItsAnswerPassedOn(t *testing.T) {
 	w.settle()
 	b.text("3" + id + `["late"]`)
 	if !slices.Equal(answers, []string{`["yes"]`}) {
-		t.Errorf("answers %q, want the first of a alone", answers)
+		t.Errorf("answers %q, want only the first one of a", answers)
 	}
 	w.wantNothing(a, b, c)
 	none := -1
 	w.hub.Ask(&Selection{Rooms: []string{"nowhere"}}, func(int64) *codec.Message { return hello() },
 		func(n int) { none = n }, nil)
 	if none != 0 {
-		t.Errorf("counted %d in a room nobody is in", none)
+		t.Errorf("counted %d in an empty room, want 0", none)
 	}
 }
 
-func TestOutsideIsToldWhatClientsSay(t *testing.T) {
+func TestOutsideGetsRoomsAndEventsOfClients(t *testing.T) {
 	w, outside := newSharedWorld(t)
 	a := w.connect("a")
 	a.ask("join_room", conversation("1"))
@@ -174,7 +174,7 @@ func TestOutsideIsToldWhatClientsSay(t *testing.T) {
 		"conversation:1 " + a.id + ` 42["user_left"`,
 	}
 	if !slices.Equal(outside.published, wantPublished) {
-		t.Errorf("published %q", outside.published)
+		t.Errorf("published %q, want %q", outside.published, wantPublished)
 	}
 	wantRooms := []string{"+" + a.id, "+user:a", "+conversation:1", "-conversation:1", "-user:a", "-" + a.id}
 	if !slices.Equal(outside.rooms, wantRooms) {
@@ -183,8 +183,8 @@ func TestOutsideIsToldWhatClientsSay(t *testing.T) {
 	w.wantEmpty()
 }
 
-// arrive lets those go who wait.
-func (o *outsideLog) arrive(w *world) {
+// confirm calls the pending ready functions of Await.
+func (o *fakeOutside) confirm(w *world) {
 	for _, ready := range o.ready {
 		ready()
 	}
@@ -192,32 +192,34 @@ func (o *outsideLog) arrive(w *world) {
 	w.settle()
 }
 
-func TestAJoinIsAcknowledgedWhenTheOutsideReachesIt(t *testing.T) {
+func TestJoinIsAcknowledgedWhenTheOutsideReachesTheRoom(t *testing.T) {
 	w, outside := newSharedWorld(t)
 	ann, bob := w.connect("ann"), w.connect("bob")
 	outside.slow = true
 	ann.text(`21["join_room",` + conversation("1") + `]`)
 	bob.text(`21["join_room",` + conversation("1") + `]`)
-	ann.wantAbout("user_joined", bob, "conversation:1") // who comes is announced at once
+	ann.wantAbout("user_joined", bob, "conversation:1") // a join is announced at once
 	w.wantNothing(ann, bob)
 	bob.hangUp()
 	ann.wantAbout("user_left", bob, "conversation:1")
-	outside.arrive(w)
+	outside.confirm(w)
 	if got, want := ann.next(), `431[{"success":true,"message":"Joined room: conversation:1","members":1}]`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	w.wantNothing(ann, bob)
 }
 
-// Whatever a client is sent before it is greeted comes behind the greeting, in
-// order.
+// With an Outside, the event connected is sent when the room of the socket's id
+// reaches this node. Everything that the client is sent before must be sent
+// after connected, in order; beyond maxHeld bytes connected is sent without
+// waiting.
 func TestConnectedIsTheFirstEvent(t *testing.T) {
 	greeting := func(c *client) string {
 		return fmt.Sprintf(`42["connected",{"socketId":%q,"userId":"ann","message":"Connected to the WebSocket gateway"}]`, c.socket.ID())
 	}
 	for name, does := range map[string]struct {
 		what func(w *world, ann *client)
-		want []string // behind connected
+		want []string // after connected
 	}{
 		"broadcasts to the user": {func(w *world, ann *client) {
 			w.hub.Emit(&Selection{Rooms: []string{"user:ann"}}, hello())
@@ -225,13 +227,13 @@ func TestConnectedIsTheFirstEvent(t *testing.T) {
 			w.settle()
 		}, []string{`42["hello"]`, `42["hello"]`}},
 		"an answer":   {func(w *world, ann *client) { ann.text(`27["typing",` + conversation("1") + `]`) }, []string{`437[{"error":"Not in room"}]`}},
-		"the warning": {func(w *world, ann *client) { w.at(dawn.Add(50 * time.Second)) }, []string{`42["token_expiring_soon",{"expiresIn":10}]`}},
+		"the warning": {func(w *world, ann *client) { w.at(startTime.Add(50 * time.Second)) }, []string{`42["token_expiring_soon",{"expiresIn":10}]`}},
 		"more than may be held": {func(w *world, ann *client) {
 			for range 2 {
 				w.hub.Emit(&Selection{Rooms: []string{"user:ann"}}, codec.NewText(make([]byte, maxHeld)))
 			}
 			w.settle()
-			ann.inbox = ann.inbox[:1] // the greeting did not wait longer
+			ann.inbox = ann.inbox[:1] // connected was sent without waiting
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +245,7 @@ func TestConnectedIsTheFirstEvent(t *testing.T) {
 			ann.wantNothing()
 			want := append([]string{greeting(ann)}, does.want...)
 			does.what(w, ann)
-			outside.arrive(w)
+			outside.confirm(w)
 			if !slices.Equal(ann.inbox, want) {
 				t.Errorf("got %q, want %q", ann.inbox, want)
 			}
@@ -251,7 +253,7 @@ func TestConnectedIsTheFirstEvent(t *testing.T) {
 	}
 }
 
-func TestAnOrderIsTheLastWordOfASocketThatWasNotGreeted(t *testing.T) {
+func TestOrderBeforeConnectedIsSentAfterIt(t *testing.T) {
 	w, outside := newSharedWorld(t)
 	outside.slow = true
 	ann := w.open("ann")
@@ -261,19 +263,21 @@ func TestAnOrderIsTheLastWordOfASocketThatWasNotGreeted(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.settle()
-	outside.arrive(w)
+	outside.confirm(w)
 	if len(ann.inbox) != 3 || !strings.HasPrefix(ann.inbox[0], `42["connected"`) || ann.inbox[2] != "41" {
-		t.Errorf("got %q, want the greeting, why it ends, and the end", ann.inbox)
+		t.Errorf("got %q, want connected, session_ended and DISCONNECT", ann.inbox)
 	}
 	w.wantEmpty()
 }
 
-// A service may put a socket into the room of another user and into rooms that
-// clients cannot join. When its client comes back it is still who it was.
-func TestWhoWasMovedComesBackAsItsUser(t *testing.T) {
+// A service puts a socket into the room of another user and into rooms that
+// clients cannot join. After a return the socket must still belong to its own
+// user, and be in these rooms; the authorizer is asked only about rooms that
+// clients can join.
+func TestSocketThatWasMovedRecoversAsItsUser(t *testing.T) {
 	asked := []string(nil)
-	w, past := newPast(t, 2, func(c *Config) {
-		c.SocketRooms, c.Outside = true, &outsideLog{}
+	w, past := newHistoryWorld(t, 2, func(c *Config) {
+		c.SocketRooms, c.Outside = true, &fakeOutside{}
 		c.Authorizer = authorizerFunc(func(_ Identity, room string, done func(error)) {
 			asked = append(asked, room)
 			done(nil)
@@ -286,7 +290,7 @@ func TestWhoWasMovedComesBackAsItsUser(t *testing.T) {
 	ann.read()
 	ann.hangUp()
 	past.publish(w, "user:bob")
-	ann.comeOn(w)
+	ann.reconnect(w)
 	if !ann.recovered || ann.socket.UserID() != "ann" {
 		t.Errorf("recovered %v, as the user %q", ann.recovered, ann.socket.UserID())
 	}
@@ -294,7 +298,7 @@ func TestWhoWasMovedComesBackAsItsUser(t *testing.T) {
 		t.Errorf("got %q, want %q", ann.got, want)
 	}
 	if want := []string{"conversation:1"}; !slices.Equal(asked, want) {
-		t.Errorf("the policy was asked about %q, want %q", asked, want)
+		t.Errorf("the authorizer was asked about %q, want %q", asked, want)
 	}
 	if err := w.hub.Obey(Order{User: "bob", Reason: "gone"}); err != nil {
 		t.Fatal(err)
@@ -304,33 +308,33 @@ func TestWhoWasMovedComesBackAsItsUser(t *testing.T) {
 	w.hub.LeaveAll(&Selection{Rooms: []string{"user:ann"}}, []string{"user:bob", "user:ann", "vip", "conversation:1"})
 	w.settle()
 	if n := w.hub.Members("user:bob"); n != 0 {
-		t.Errorf("%d members of user:bob, which ann was taken out of", n)
+		t.Errorf("%d members of user:bob after ann has left it, want none", n)
 	}
 	if n := w.hub.Members("user:ann"); n != 1 {
-		t.Errorf("%d members of user:ann, want ann, who stays", n)
+		t.Errorf("%d members of user:ann, want 1: a socket does not leave the room of its user", n)
 	}
 }
 
-// occupancyLog is a Presence that keeps the last count of each room.
+// An occupancyLog is a Presence that keeps the last count of each room.
 type occupancyLog map[string]int
 
 func (o occupancyLog) Counted(room string, members int) { o[room] = members }
 
-// A room that is named by a socket's id is nobody else's business, until a
-// service puts others into it.
-func TestOthersInTheRoomOfASocket(t *testing.T) {
+// A service puts a second socket into the room named by a socket's id. Presence
+// must count both, and none after they have closed.
+func TestPresenceCountsOthersInTheRoomOfASocket(t *testing.T) {
 	counts := occupancyLog{}
-	w := newWorld(t, 2, func(c *Config) { c.SocketRooms, c.Outside, c.Presence = true, &outsideLog{}, counts })
+	w := newWorld(t, 2, func(c *Config) { c.SocketRooms, c.Outside, c.Presence = true, &fakeOutside{}, counts })
 	a, b := w.connect("a"), w.connect("b")
 	w.hub.JoinAll(&Selection{Rooms: []string{"user:b"}}, []string{a.id})
 	w.settle()
 	if counts[a.id] != 2 {
-		t.Errorf("counted %d in the room of a, want 2", counts[a.id])
+		t.Errorf("%d members of the room of a, want 2", counts[a.id])
 	}
 	b.hangUp()
 	a.hangUp()
 	if counts[a.id] != 0 {
-		t.Errorf("counted %d in a room that nobody is in", counts[a.id])
+		t.Errorf("%d members of the room of a after the close, want none", counts[a.id])
 	}
 	w.wantEmpty()
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// TestASessionKnowsWhereItHasJoinedEachRoom, also when rooms are left and others
-// take their places.
-func TestASessionKnowsWhereItHasJoinedEachRoom(t *testing.T) {
-	w, past := newPast(t, 1)
+// A session's record must have the position at which each room was joined, also
+// after rooms were left and others have taken their slots.
+func TestRecordHasThePositionOfEachJoin(t *testing.T) {
+	w, past := newHistoryWorld(t, 1)
 	ann := w.recoveringClient("ann")
 	joined := map[string]uint64{"user:ann": 0}
 	check := func(what string) {
@@ -39,21 +39,23 @@ func TestASessionKnowsWhereItHasJoinedEachRoom(t *testing.T) {
 		check(fmt.Sprint("left ", n))
 	}
 	if ann.socket.session.more != nil {
-		t.Errorf("an idle session in two rooms has %+v beside", ann.socket.session.more)
+		t.Errorf("an idle session in two rooms has the extra memory %+v, want none", ann.socket.session.more)
 	}
 	for n := range 3 {
 		join(10 + n)
 	}
 	ann.hangUp()
-	ann.comeOn(w)
+	ann.reconnect(w)
 	ann.wantResult(RecoveryDone)
 	check("back")
 }
 
-// TestAnOrderMeansTheTokenThatTheClientHadLast, also while it is away.
-func TestAnOrderMeansTheTokenThatTheClientHadLast(t *testing.T) {
+// A client refreshes its token and closes. An order that names the second token
+// must apply to its session while it is absent; one that names the first token
+// must not.
+func TestOrderAppliesToTheLastTokenOfAnAbsentClient(t *testing.T) {
 	for order, want := range map[string]RecoveryResult{"t1": RecoveryDone, "t2": RecoveryOrder} {
-		w, past := newPast(t, 1, func(c *Config) {
+		w, past := newHistoryWorld(t, 1, func(c *Config) {
 			c.Auth = authFunc(func(token string, now time.Time, done func(Identity, error)) {
 				done(Identity{UserID: "ann", TokenID: token, Expires: now.Add(time.Hour)}, nil)
 			})
@@ -64,10 +66,10 @@ func TestAnOrderMeansTheTokenThatTheClientHadLast(t *testing.T) {
 		ann.emit("refresh_token", tokenArg("t2"))
 		ann.hangUp()
 		past.passed++
-		past.entries = append(past.entries, pastEntry{position: past.passed, order: &Order{User: "ann", TokenID: order}})
+		past.entries = append(past.entries, historyEntry{position: past.passed, order: &Order{User: "ann", TokenID: order}})
 		past.hub.Passed(past.passed)
 		ann.token = "t3"
-		ann.comeOn(w)
+		ann.reconnect(w)
 		ann.wantResult(want)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// stays returns what the node knows of a user's connections.
+// stays returns Hub.Stays of a user, and drains the shards meanwhile.
 func (w *world) stays(user string) []Stay {
 	w.t.Helper()
 	found := make(chan []Stay, 1)
@@ -37,9 +37,9 @@ func roomsOf(s *Stay) string {
 	return strings.Join(list, "; ")
 }
 
-func TestANodeKnowsWhereAUserIsAndWas(t *testing.T) {
+func TestStaysListsConnectionsOfAUser(t *testing.T) {
 	for _, shards := range []int{1, 3} {
-		w, past := newPast(t, shards)
+		w, past := newHistoryWorld(t, shards)
 		plain, ann := w.connect("ann"), w.recoveringClient("ann")
 		past.publish(w, "conversation:1")
 		ann.join("1")
@@ -49,17 +49,17 @@ func TestANodeKnowsWhereAUserIsAndWas(t *testing.T) {
 		past.publish(w, "conversation:1")
 		list := w.stays("ann")
 		if len(list) != 2 {
-			t.Fatalf("%d stays, want 2: %+v", len(list), list)
+			t.Fatalf("%d connections, want 2: %+v", len(list), list)
 		}
 		s := list[0]
 		if s.Session == "" {
 			s = list[1]
 		}
 		if got := roomsOf(&s); got != "user:ann 0 true 0 ; conversation:2 1 true 0 ; conversation:1 1 true 2 the client left it" {
-			t.Errorf("rooms %s", got)
+			t.Errorf("rooms of the session: %s, want %s", got, "user:ann 0 true 0 ; conversation:2 1 true 0 ; conversation:1 1 true 2 the client left it")
 		}
 		if s.Socket != ann.id || s.Session != SessionMark(ann.pid) || s.Given != 3 || s.End != nil {
-			t.Errorf("%+v", s)
+			t.Errorf("the connection %+v, want the socket and session of ann, position 3, no end", s)
 		}
 		ann.wantGot("e2")
 		plain.hangUp()
@@ -67,11 +67,11 @@ func TestANodeKnowsWhereAUserIsAndWas(t *testing.T) {
 		list = w.stays("ann")
 		if away := list[1]; list[0].Session != "" || !list[0].End.Final || !list[0].End.Until.IsZero() || away.End.Reason != "closed" ||
 			away.End.Final || !away.End.Until.Equal(w.now.Add(DefaultWindow)) || away.Given != 3 {
-			t.Errorf("%+v, %+v", list[0].End, away)
+			t.Errorf("after the close: the first ended with %+v, want a final end; the second is %+v, want one that may return", list[0].End, away)
 		}
 		past.publish(w, "conversation:2")
-		w.at(w.now.Add(6 * time.Second)) // the grace is over
-		ann.comeOn(w)
+		w.at(w.now.Add(6 * time.Second)) // the grace has passed
+		ann.reconnect(w)
 		ann.wantGot("e2", "e4")
 		list = w.stays("ann")
 		if len(list) != 3 || !list[1].End.Until.IsZero() || list[1].Return != nil || list[2].End != nil || !list[2].Recovered() {
@@ -82,21 +82,21 @@ func TestANodeKnowsWhereAUserIsAndWas(t *testing.T) {
 		}
 		ann.emit("leave_room", conversation("2"))
 		if list = w.stays("ann"); !strings.Contains(roomsOf(&list[1]), "conversation:2 1 true 0 ;") || !strings.Contains(roomsOf(&list[2]), "conversation:2 1 true 4 the client left it") {
-			t.Errorf("rooms %s, then %s", roomsOf(&list[1]), roomsOf(&list[2]))
+			t.Errorf("rooms of the earlier connection: %s; of the later one: %s", roomsOf(&list[1]), roomsOf(&list[2]))
 		}
 	}
 }
 
-func TestANodeKnowsWhyAClientWasNotRecovered(t *testing.T) {
-	w, past := newPast(t, 1)
+func TestStaysHasTheReasonNotToRecover(t *testing.T) {
+	w, past := newHistoryWorld(t, 1)
 	ann := w.recoveringClient("ann")
 	past.publish(w, "user:ann")
 	ann.hangUp()
 	w.at(w.now.Add(3 * time.Minute))
-	ann.comeOn(w)
+	ann.reconnect(w)
 	list := w.stays("ann")
 	if len(list) != 2 || !list[0].End.Until.IsZero() || list[1].Return == nil || list[1].Return.Result != "unknown_pid" || list[1].Return.Session != list[0].Session {
-		t.Fatalf("%+v", list)
+		t.Fatalf("connections %+v, want 2, the second with the result unknown_pid", list)
 	}
 	if err := w.hub.Obey(Order{User: "ann", Reason: "logged_out"}); err != nil {
 		t.Fatal(err)
@@ -107,10 +107,11 @@ func TestANodeKnowsWhyAClientWasNotRecovered(t *testing.T) {
 	}
 }
 
-// TestWhatIsRememberedIsBounded by user, and by bytes. Sessions that clients may
-// come back to are known without it.
-func TestWhatIsRememberedIsBounded(t *testing.T) {
-	w, _ := newPast(t, 1, func(c *Config) { c.Recovery.Grace = 0 })
+// Ended connections are remembered up to a number for each user, and a number
+// of bytes for all. Sessions to which clients may return are known
+// independently of that.
+func TestEndedConnectionsAreRememberedWithinLimits(t *testing.T) {
+	w, _ := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.Grace = 0 })
 	ann := w.recoveringClient("ann")
 	ann.join("1")
 	ann.hangUp()
@@ -126,13 +127,13 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	}
 	ps := &w.hub.past
 	if ps.bytes > maxPastBytes || ps.bytes < maxPastBytes/2 || len(ps.users) > maxPastBytes/pastOverhead || len(ps.order) > 3*maxPastBytes/pastOverhead {
-		t.Errorf("%d bytes of %d users, %d in order", ps.bytes, len(ps.users), len(ps.order))
+		t.Errorf("%d bytes of %d users with %d entries, want %d bytes at most", ps.bytes, len(ps.users), len(ps.order), maxPastBytes)
 	}
 	if n := len(w.stays("bob")); n != 0 {
-		t.Errorf("%d connections, want none", n)
+		t.Errorf("%d connections of bob are remembered beyond the limit, want none", n)
 	}
 	list := w.stays("ann")
 	if len(list) != 1 || list[0].Socket == "" || !list[0].End.Until.Equal(w.now.Add(DefaultWindow)) || len(list[0].Rooms) != 2 {
-		t.Errorf("who may come back: %+v", list)
+		t.Errorf("connections of a client that may return: %+v, want 1 with 2 rooms", list)
 	}
 }

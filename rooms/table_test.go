@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestRoomTable compares the table with a map, while it grows and shrinks.
+// Random puts and removals are compared with a map, while the table grows and
+// shrinks.
 func TestRoomTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var table roomTable
@@ -35,16 +36,17 @@ func TestRoomTable(t *testing.T) {
 	list := table.list()
 	for _, r := range list {
 		if want[r.name] != r {
-			t.Fatalf("%q is listed", r.name)
+			t.Fatalf("list has a room %q that is not in the table", r.name)
 		}
 		table.remove(r)
 	}
 	if len(list) != len(want) || table.parts != nil {
-		t.Errorf("%d are listed, want %d; with none of them %+v", len(list), len(want), table)
+		t.Errorf("%d rooms are listed, want %d; after their removal the table is %+v, want it empty", len(list), len(want), table)
 	}
 }
 
-// Names with the same hash are told apart.
+// Three names with the same hash are put into a table. Each must be found by
+// its name.
 func TestNamesWithTheSameHash(t *testing.T) {
 	const hash = 1<<63 | 5
 	var table nameTable[*nodeRoom]
@@ -54,28 +56,28 @@ func TestNamesWithTheSameHash(t *testing.T) {
 	}
 	for _, name := range names {
 		if p := table.get(hash, name); p == nil || p.name != name {
-			t.Errorf("%q is %v", name, p)
+			t.Errorf("the entry of %q is %v", name, p)
 		}
 	}
 	if p := table.get(hash, "d"); p != nil {
-		t.Errorf("%q was found, which nobody has put there", p.name)
+		t.Errorf("a name that was not put was found: %q", p.name)
 	}
 }
 
 func TestPublicIDsAreWrittenAndRead(t *testing.T) {
 	id := newPublicID()
 	if again, ok := parsePublicID(id.String()); !ok || again != id || string(id.append([]byte("x"))) != "x"+id.String() {
-		t.Errorf("%v was read as %v, %v", id, again, ok)
+		t.Errorf("%v was parsed as %v, %v", id, again, ok)
 	}
 	if none, ok := parsePublicID(""); !ok || none != (publicID{}) || none.String() != "" || len(none.append(nil)) != 0 {
-		t.Errorf("none is %v, %v", none, ok)
+		t.Errorf("an empty id was parsed as %v, %v; want the zero id", none, ok)
 	}
 	if id, ok := parsePublicID("short"); ok {
-		t.Errorf("read as %v", id)
+		t.Errorf("an id that is too short was parsed as %v, want an error", id)
 	}
 }
 
-// TestMembers compares the members of a room with a slice.
+// Members that are added and dropped are compared with a slice.
 func TestMembers(t *testing.T) {
 	var m members
 	var want []*Socket
@@ -104,6 +106,6 @@ func TestMembers(t *testing.T) {
 		}
 	}
 	if m != (members{}) {
-		t.Errorf("%+v is left of nothing", m)
+		t.Errorf("after the last drop members is %+v, want the zero value", m)
 	}
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/hometrip/gateway/internal/clocktest"
 )
 
-func TestThrottleLetsABurstAndTheRatePass(t *testing.T) {
+func TestThrottleAllowsABurstAndTheRate(t *testing.T) {
 	rate := Rate{PerSecond: 10, Burst: 50}
 	var throttle Throttle
-	now := dawn
+	now := startTime
 	took := func(n int) (fine int) {
 		for range n {
 			if throttle.Take(rate, 1, now) <= 1 {
@@ -20,39 +20,39 @@ func TestThrottleLetsABurstAndTheRatePass(t *testing.T) {
 		return fine
 	}
 	if got := took(50); got != 50 {
-		t.Fatalf("%d of a burst of 50 pass", got)
+		t.Fatalf("%d of a burst of 50 are within the rate, want all", got)
 	}
 	for range 100 {
 		now = now.Add(time.Second)
 		if got := took(10); got != 10 {
-			t.Fatalf("%d of 10 in a second pass", got)
+			t.Fatalf("%d of 10 in a second are within the rate, want all", got)
 		}
 	}
 	if got := took(1); got != 0 {
-		t.Error("more than the rate passes")
+		t.Error("an event beyond the rate is within it, want it refused")
 	}
 	now = now.Add(time.Minute)
 	if got := took(60); got != 50 {
-		t.Errorf("after a pause %d of 60 pass, want 50", got)
+		t.Errorf("after a pause %d of 60 are within the rate, want 50", got)
 	}
 }
 
-func TestThrottleFindsWhoDoesNotStop(t *testing.T) {
+func TestThrottleReportsHowFarAClientIsBeyondTheRate(t *testing.T) {
 	rate := Rate{PerSecond: 100, Burst: 200}
 	var throttle Throttle
 	for i := 1; i <= 1000; i++ {
-		ahead := throttle.Take(rate, 1, dawn)
+		ahead := throttle.Take(rate, 1, startTime)
 		switch {
 		case i <= 200 && ahead > 1, i > 200 && ahead <= 1, i <= 400 && ahead > 2, i > 400 && ahead <= 2:
 			t.Fatalf("event %d is %v bursts ahead", i, ahead)
 		}
 	}
-	if ahead := throttle.Take(rate, 1, dawn.Add(6*time.Second)); ahead > 1 {
-		t.Errorf("after the time the bursts were worth, a client is still %v ahead", ahead)
+	if ahead := throttle.Take(rate, 1, startTime.Add(6*time.Second)); ahead > 1 {
+		t.Errorf("after the time that the events are worth, a client is %v bursts ahead, want 1 at most", ahead)
 	}
 }
 
-// everyRate has the rates of all limiters by default, and extreme ones.
+// everyRate has the default rates of all limiters, and extreme ones.
 var everyRate = map[string]Rate{
 	"events":             {100, 1000},
 	"a few, a crowd":     {10, 1000},
@@ -68,18 +68,19 @@ var everyRate = map[string]Rate{
 	"a third":            {3, 10},
 }
 
-// A limiter lets a new client, one that has been silent, and one that keeps to
-// the rate do what they may, at any time.
+// The clock walks through two days. At any time a limiter must accept a burst
+// of a new client, a burst of one that was silent, and the events of one that
+// keeps to the rate.
 func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
 	for name, rate := range everyRate {
 		silent := map[time.Duration]Throttle{}
 		for _, pause := range []time.Duration{11 * time.Hour} { // 32 bits of 10 us are 11.9 h
 			var throttle Throttle
-			throttle.Take(rate, rate.Burst, (&clocktest.Clock{Wall: dawn}).Now())
+			throttle.Take(rate, rate.Burst, (&clocktest.Clock{Wall: startTime}).Now())
 			silent[pause] = throttle
 		}
 		var steady Throttle
-		clocktest.Walk(dawn, func(now time.Time) {
+		clocktest.Walk(startTime, func(now time.Time) {
 			var fresh Throttle
 			if ahead := fresh.Take(rate, rate.Burst, now); ahead > 1 {
 				t.Fatalf("%s: at %v a new client is %v bursts ahead", name, Monotonic(now), ahead)
@@ -93,7 +94,7 @@ func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
 					continue
 				}
 				if !throttle.Rested(now) {
-					t.Fatalf("%s: at %v a client that was silent has not rested", name, Monotonic(now))
+					t.Fatalf("%s: at %v Rested is false for a client that was silent", name, Monotonic(now))
 				}
 				if ahead := throttle.Take(rate, rate.Burst, now); ahead > 1 {
 					t.Fatalf("%s: at %v a client that was silent is %v bursts ahead", name, Monotonic(now), ahead)
@@ -103,12 +104,12 @@ func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
 	}
 }
 
-// Whoever sets the clock, back or forth, changes nothing: neither is a client
-// refused that keeps to the rate, nor is one let through that does not.
+// The wall clock is set back and forth. A client that keeps to the rate must not be
+// refused, and one that exceeds it must be.
 func TestThrottleWhileTheClockIsSet(t *testing.T) {
 	for name, rate := range everyRate {
 		var steady, greedy Throttle
-		c := clocktest.Clock{Wall: dawn}
+		c := clocktest.Clock{Wall: startTime}
 		for _, step := range clocktest.Steps {
 			for range 20 {
 				c.Pass(time.Second)
@@ -127,19 +128,19 @@ func TestThrottleWhileTheClockIsSet(t *testing.T) {
 func TestThrottleWithoutRate(t *testing.T) {
 	var throttle Throttle
 	for range 1000 {
-		if ahead := throttle.Take(Rate{}, 1<<40, dawn); ahead != 0 {
-			t.Fatalf("ahead by %v of no rate", ahead)
+		if ahead := throttle.Take(Rate{}, 1<<40, startTime); ahead != 0 {
+			t.Fatalf("%v bursts ahead without a rate, want 0", ahead)
 		}
 	}
 }
 
-func TestThrottleNothingIsFree(t *testing.T) {
+func TestThrottleCountsSingleEventsAtTheHighestRate(t *testing.T) {
 	rate := Rate{PerSecond: 100_000_000_000, Burst: 100_000_000}
 	var throttle Throttle
 	for range 10_000_000 {
-		if throttle.Take(rate, 1, dawn) > 2 {
+		if throttle.Take(rate, 1, startTime) > 2 {
 			return
 		}
 	}
-	t.Error("ten million takes of one at once are within the rate")
+	t.Error("ten million events at one time are within the rate, want them beyond two bursts")
 }

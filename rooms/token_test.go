@@ -13,15 +13,15 @@ const success = `{"success":true}`
 
 func tokenArg(token string) string { return fmt.Sprintf(`{"token":%q}`, token) }
 
-func TestWarningFiveMinutesBeforeTheEnd(t *testing.T) {
+func TestWarningFiveMinutesBeforeExpiry(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.connect("ann+1h")
-	end := dawn.Add(time.Hour)
+	end := startTime.Add(time.Hour)
 	if d := ann.socket.Deadline(); !d.Equal(end.Add(-5 * time.Minute)) {
 		t.Errorf("deadline %v, want five minutes before %v", d, end)
 	}
 	w.at(end.Add(-5*time.Minute - time.Millisecond))
-	ann.socket.Expire(w.now) // early calls do nothing
+	ann.socket.Expire(w.now) // an early call has no effect
 	ann.wantNothing()
 	w.at(end.Add(-5 * time.Minute))
 	ann.want("token_expiring_soon", `{"expiresIn":300}`)
@@ -30,11 +30,11 @@ func TestWarningFiveMinutesBeforeTheEnd(t *testing.T) {
 	}
 	w.at(end.Add(-time.Minute))
 	ann.socket.Expire(w.now)
-	ann.wantNothing() // once is enough
+	ann.wantNothing() // the warning is sent once
 }
 
-// The warning comes when 80 % of the token's life are over, and five minutes
-// before the end at the earliest.
+// The warning is sent when 80 % of the token's life have passed, but not
+// earlier than five minutes before its expiry.
 func TestWarningScalesWithTheTokensLife(t *testing.T) {
 	for life, left := range map[string]time.Duration{
 		"24h": 5 * time.Minute, "25m": 5 * time.Minute, "10m": 2 * time.Minute, "5m": time.Minute,
@@ -44,9 +44,9 @@ func TestWarningScalesWithTheTokensLife(t *testing.T) {
 		ann := w.connect("ann+" + life)
 		ann.wantNothing()
 		d, _ := time.ParseDuration(life)
-		due := dawn.Add(d - left)
+		due := startTime.Add(d - left)
 		if got := ann.socket.Deadline(); !got.Equal(due) {
-			t.Errorf("%s: deadline %v before the end, want %v", life, dawn.Add(d).Sub(got), left)
+			t.Errorf("%s: deadline %v before the end, want %v", life, startTime.Add(d).Sub(got), left)
 		}
 		w.at(due.Add(-time.Millisecond))
 		ann.wantNothing()
@@ -55,16 +55,16 @@ func TestWarningScalesWithTheTokensLife(t *testing.T) {
 	}
 }
 
-// A token that is not new when it comes is warned of by the whole of its life.
-func TestWarningOfATokenThatIsNotNew(t *testing.T) {
+// The life of a token is counted from its time of issue, also if it is used later.
+func TestWarningCountsTheAgeOfTheToken(t *testing.T) {
 	for _, c := range []struct {
 		age, left time.Duration
-		want      time.Duration // before the end; 0: at once
+		want      time.Duration // time of the warning before the expiry; 0: at once
 	}{
 		{10 * time.Minute, 50 * time.Minute, 5 * time.Minute},
 		{30 * time.Second, 30 * time.Second, 12 * time.Second},
 		{50 * time.Second, 10 * time.Second, 0},
-		{-time.Minute, 10 * time.Minute, 2 * time.Minute}, // from an issuer whose clock is ahead
+		{-time.Minute, 10 * time.Minute, 2 * time.Minute}, // the issuer's clock is ahead
 	} {
 		w := newWorld(t, 1, func(config *Config) {
 			config.Auth = authFunc(func(_ string, now time.Time, done func(Identity, error)) {
@@ -77,14 +77,15 @@ func TestWarningOfATokenThatIsNotNew(t *testing.T) {
 			continue
 		}
 		ann.wantNothing()
-		if got := dawn.Add(c.left).Sub(ann.socket.Deadline()); got != c.want {
+		if got := startTime.Add(c.left).Sub(ann.socket.Deadline()); got != c.want {
 			t.Errorf("%v old: warned %v before the end, want %v", c.age, got, c.want)
 		}
 	}
 }
 
-// A client that refreshes at each warning, as README says, needs a token for
-// 80 % of each one's life, whoever it gets them from.
+// A client refreshes its token at each warning. It must need one token for 80 %
+// of each token's life, however the issuer sets the times, and must not refresh
+// in a loop.
 func TestRefreshingAtEachWarningDoesNotLoop(t *testing.T) {
 	type issuer func(now time.Time) Identity
 	fresh := func(now time.Time) Identity {
@@ -100,16 +101,16 @@ func TestRefreshingAtEachWarningDoesNotLoop(t *testing.T) {
 			return Identity{UserID: "ann", Expires: now.Add(time.Minute)}
 		}, hour / 60, hour/48 + 1},
 		"that say when the login was": {func(now time.Time) Identity {
-			return Identity{UserID: "ann", Issued: dawn.Add(-24 * time.Hour), Expires: now.Add(time.Minute)}
+			return Identity{UserID: "ann", Issued: startTime.Add(-24 * time.Hour), Expires: now.Add(time.Minute)}
 		}, hour / 60, hour/48 + 2},
 		"from a cache": {func(now time.Time) Identity {
-			return fresh(now.Truncate(time.Minute)) // the same all the minute
+			return fresh(now.Truncate(time.Minute)) // the same token for a minute
 		}, 0, 2},
 	} {
 		w := newWorld(t, 1, func(config *Config) {
 			config.Auth = authFunc(func(_ string, now time.Time, done func(Identity, error)) { done(c.issue(now), nil) })
 		})
-		w.now = dawn.Truncate(time.Minute)
+		w.now = startTime.Truncate(time.Minute)
 		ann := w.connect("ann")
 		asked := 0
 		for range hour * 10 {
@@ -130,17 +131,17 @@ func TestRefreshingAtEachWarningDoesNotLoop(t *testing.T) {
 func TestLateWarning(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.connect("ann+1h")
-	w.at(dawn.Add(57*time.Minute + 500*time.Millisecond)) // a loop that lagged
+	w.at(startTime.Add(57*time.Minute + 500*time.Millisecond)) // the event loop was late
 	ann.want("token_expiring_soon", `{"expiresIn":179}`)
 }
 
-func TestTokenWithoutEnd(t *testing.T) {
+func TestTokenWithoutExpiry(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.connect("ann")
 	if d := ann.socket.Deadline(); !d.IsZero() {
 		t.Errorf("deadline %v, want none", d)
 	}
-	w.at(dawn.Add(10 * 365 * 24 * time.Hour))
+	w.at(startTime.Add(10 * 365 * 24 * time.Hour))
 	ann.wantNothing()
 	ann.wantOpen()
 }
@@ -151,17 +152,17 @@ func TestExpiryDisconnects(t *testing.T) {
 		ann.ask("join_room", conversation("1"))
 		bob.ask("join_room", conversation("1"))
 		ann.wantAbout("user_joined", bob, "conversation:1")
-		w.at(dawn.Add(time.Minute - time.Millisecond))
+		w.at(startTime.Add(time.Minute - time.Millisecond))
 		ann.want("token_expiring_soon", `{"expiresIn":0}`)
 		w.wantNothing(ann, bob)
 		wakes := ann.wakes
 
-		w.at(dawn.Add(time.Minute))
+		w.at(startTime.Add(time.Minute))
 		ann.wantEnded("token_expired")
 		bob.wantAbout("user_left", ann, "conversation:1")
-		ann.wantOpen() // the session, that is
+		ann.wantOpen() // only the socket is disconnected
 		if ann.wakes == wakes {
-			t.Error("the session was not told of the new deadline")
+			t.Error("the session was not woken for its new deadline")
 		}
 		if s := w.hub.Stats(); s.TokensExpired != 1 || s.Sockets != 1 {
 			t.Errorf("%d expired, %d sockets, want one each", s.TokensExpired, s.Sockets)
@@ -170,7 +171,7 @@ func TestExpiryDisconnects(t *testing.T) {
 		w.wantNothing(ann)
 
 		ann.name = "ann"
-		ann.connect("ann") // the same session may come back
+		ann.connect("ann") // the same session may connect again
 		ann.ask("join_room", conversation("1"))
 		bob.wantAbout("user_joined", ann, "conversation:1")
 
@@ -181,21 +182,21 @@ func TestExpiryDisconnects(t *testing.T) {
 	})
 }
 
-func TestAfterExpiryTheTimeToConnectRuns(t *testing.T) {
+func TestConnectTimeoutAfterExpiry(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.connect("ann+1m")
-	w.at(dawn.Add(time.Minute))
+	w.at(startTime.Add(time.Minute))
 	ann.wantOpen()
-	w.at(dawn.Add(time.Minute + 45*time.Second))
+	w.at(startTime.Add(time.Minute + 45*time.Second))
 	ann.wantClosed(ReasonConnectTimeout)
 }
 
-// The time to CONNECT is a span: setting the clock does not end it sooner or
-// later.
-func TestTimeToConnectWhileTheClockIsSet(t *testing.T) {
+// The time to CONNECT is a span of the monotonic clock. Setting the wall clock
+// must not change when it ends.
+func TestConnectTimeoutWhileTheClockIsSet(t *testing.T) {
 	for _, step := range []time.Duration{-time.Hour, -time.Minute, time.Minute, 24 * time.Hour} {
 		w := newWorld(t, 1)
-		c := clocktest.Clock{Wall: dawn}
+		c := clocktest.Clock{Wall: startTime}
 		w.now = c.Now()
 		ann := w.open("ann")
 		c.Set(step)
@@ -209,23 +210,23 @@ func TestTimeToConnectWhileTheClockIsSet(t *testing.T) {
 	}
 }
 
-func TestRefreshPutsTheEndOff(t *testing.T) {
+func TestRefreshExtendsTheExpiry(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.connect("ann+6m")
-	w.at(dawn.Add(5 * time.Minute))
+	w.at(startTime.Add(5 * time.Minute))
 	ann.want("token_expiring_soon", `{"expiresIn":60}`)
 	wakes := ann.wakes
 	if got := ann.ask("refresh_token", tokenArg("ann+1h")); got != success {
-		t.Fatalf("acknowledged with %s", got)
+		t.Fatalf("refresh acknowledged with %s, want success", got)
 	}
 	if ann.wakes == wakes {
-		t.Error("the session was not told of the new deadline")
+		t.Error("the session was not woken for its new deadline")
 	}
-	w.at(dawn.Add(6 * time.Minute)) // the old token's end
+	w.at(startTime.Add(6 * time.Minute)) // the old token's expiry
 	ann.wantNothing()
-	w.at(dawn.Add(60 * time.Minute)) // the new one's warning
+	w.at(startTime.Add(60 * time.Minute)) // the new one's warning
 	ann.want("token_expiring_soon", `{"expiresIn":300}`)
-	w.at(dawn.Add(65 * time.Minute))
+	w.at(startTime.Add(65 * time.Minute))
 	ann.wantEnded("token_expired")
 	if s := w.hub.Stats(); s.TokensRenewed != 1 {
 		t.Errorf("%d tokens renewed, want 1", s.TokensRenewed)
@@ -236,18 +237,18 @@ func TestRefreshWithAShorterToken(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.connect("ann+1h")
 	if got := ann.ask("refresh_token", tokenArg("ann+10s")); got != success {
-		t.Fatalf("acknowledged with %s", got)
+		t.Fatalf("refresh acknowledged with %s, want success", got)
 	}
 	ann.wantNothing()
-	w.at(dawn.Add(8 * time.Second))
+	w.at(startTime.Add(8 * time.Second))
 	ann.want("token_expiring_soon", `{"expiresIn":2}`)
 }
 
-func TestRefreshMayTakeTheEndAway(t *testing.T) {
+func TestRefreshWithATokenWithoutExpiry(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.connect("ann+6m")
 	ann.emit("refresh_token", tokenArg("ann"))
-	w.at(dawn.Add(time.Hour))
+	w.at(startTime.Add(time.Hour))
 	ann.wantNothing()
 	if d := ann.socket.Deadline(); !d.IsZero() {
 		t.Errorf("deadline %v, want none", d)
@@ -273,20 +274,20 @@ func TestRefusedRefreshKeepsTheOldToken(t *testing.T) {
 		}
 		ann.emit("refresh_token", arg)
 		ann.wantNothing()
-		w.at(dawn.Add(time.Hour))
+		w.at(startTime.Add(time.Hour))
 		ann.wantEnded("token_expired")
 		if ann.socket.UserID() == "bob" {
-			t.Error("the socket has become another user's")
+			t.Error("the socket belongs to bob after a refresh that was refused")
 		}
 	}
 }
 
-func TestAnonymousCannotBecomeSomebody(t *testing.T) {
+func TestAnonymousSocketCannotBecomeAUser(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) { c.AllowAnonymous = true })
-	nobody := w.open("nobody")
-	nobody.text("0")
-	nobody.wantConnected()
-	if got := nobody.ask("refresh_token", tokenArg("ann")); got != `{"error":"token is for another user"}` {
-		t.Errorf("acknowledged with %s", got)
+	anonymous := w.open("nobody")
+	anonymous.text("0")
+	anonymous.wantConnected()
+	if got := anonymous.ask("refresh_token", tokenArg("ann")); got != `{"error":"token is for another user"}` {
+		t.Errorf("refresh acknowledged with %s, want an error", got)
 	}
 }

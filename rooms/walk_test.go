@@ -9,46 +9,47 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A counter is a sink that remembers which messages it was sent, by their
-// places in the test's list, and who was sent something since the last look.
-type counter struct {
-	of  *many
+// A recordingSink is a Sink that records the messages it is sent, and counts
+// them for its shard.
+type recordingSink struct {
+	of  *crowdedShard
 	got []*codec.Message
 }
 
-func (c *counter) Send(m *codec.Message) {
+func (c *recordingSink) Send(m *codec.Message) {
 	c.of.sends++
 	c.got = append(c.got, m)
 }
-func (c *counter) Close(Reason)   {}
-func (c *counter) Wake()          {}
-func (c *counter) Source() uint64 { return 0 }
+func (c *recordingSink) Close(Reason)   {}
+func (c *recordingSink) Wake()          {}
+func (c *recordingSink) Source() uint64 { return 0 }
 
-// A many is a shard with many sockets.
-type many struct {
+// A crowdedShard is a shard with many sockets.
+type crowdedShard struct {
 	*world
 	shard *Shard
-	sends int // since the last look
+	sends int // in the current turn
 }
 
-func newMany(t *testing.T) *many {
+func newCrowdedShard(t *testing.T) *crowdedShard {
 	w := newWorld(t, 1)
-	return &many{world: w, shard: w.hub.Shard(0)}
+	return &crowdedShard{world: w, shard: w.hub.Shard(0)}
 }
 
-// add makes a connected socket that is in a room.
-func (c *many) add(room string) *Socket {
-	sink := &counter{of: c}
+// add returns a connected socket that is in a room.
+func (c *crowdedShard) add(room string) *Socket {
+	sink := &recordingSink{of: c}
 	s := c.shard.Open(sink, "", c.now)
 	s.phase = phaseConnected
 	c.shard.join(s, []byte(room), false)
 	return s
 }
 
-func (s *Socket) got() []*codec.Message { return s.sink.(*counter).got }
+func (s *Socket) got() []*codec.Message { return s.sink.(*recordingSink).got }
 
-// drain takes turns until nothing is left, and says in how many.
-func (c *many) drain(between func()) (turns int) {
+// drain runs turns until nothing is left, and returns their number. It calls
+// between after each turn but the last.
+func (c *crowdedShard) drain(between func()) (turns int) {
 	for more := true; more; turns++ {
 		c.sends = 0
 		left := c.shard.Drain(1 << 20)
@@ -69,11 +70,12 @@ func messages(n int) (list []*codec.Message) {
 	return list
 }
 
-// TestAHugeRoomIsToldInPortions: no turn gives messages to more members than a
-// portion, whoever the message comes from; the order is kept.
-func TestAHugeRoomIsToldInPortions(t *testing.T) {
+// A broadcast to a large room is a walk over its members, at most a portion of
+// them in a turn, whether a service or a client sends it. The order of messages
+// must be kept.
+func TestBroadcastToALargeRoomIsSplitIntoPortions(t *testing.T) {
 	const members = 200_000
-	c := newMany(t)
+	c := newCrowdedShard(t)
 	var all []*Socket
 	for range members {
 		all = append(all, c.add("conversation:all"))
@@ -107,7 +109,7 @@ func TestAHugeRoomIsToldInPortions(t *testing.T) {
 			}
 		}
 		if !slices.Equal(fromSaid, said) || !slices.Equal(fromLog, []*codec.Message{m[0], m[3], m[4]}) {
-			t.Fatalf("member %d got %d messages, or not in order", i, len(s.got()))
+			t.Fatalf("member %d got %d messages, want those of the log and those of the client, each in order", i, len(s.got()))
 		}
 	}
 	if n := c.shard.stats.Deliveries.Load(); n != 5*members-2 {
@@ -115,11 +117,12 @@ func TestAHugeRoomIsToldInPortions(t *testing.T) {
 	}
 }
 
-// TestNothingStaysInTheMailbox behind broadcasts that use a portion up, whole or
-// all but a member of it.
-func TestNothingStaysInTheMailbox(t *testing.T) {
+// Broadcasts use up a turn's portion exactly, or all but a member or two. The
+// mailbox must be empty afterwards, including a message that was delivered
+// during the last walk.
+func TestMailboxIsEmptyAfterFullPortions(t *testing.T) {
 	for _, members := range []int{1, portion/2 - 1, portion / 2, portion - 2, portion - 1, portion, portion + 1, 2 * portion} {
-		c := newMany(t)
+		c := newCrowdedShard(t)
 		var last *Socket
 		for range members {
 			last = c.add("conversation:all")
@@ -136,7 +139,7 @@ func TestNothingStaysInTheMailbox(t *testing.T) {
 		for range 4 {
 			deliver()
 		}
-		c.drain(deliver) // the last one when the others are under way
+		c.drain(deliver) // the last message is delivered during the walks of the others
 		if c.shard.Pending() != 0 || !slices.Equal(last.got(), m[:next]) || c.shard.Position() != uint64(next) {
 			t.Errorf("%d members: %d pending, the last has got %d of %d messages, position %d",
 				members, c.shard.Pending(), len(last.got()), next, c.shard.Position())
@@ -144,13 +147,14 @@ func TestNothingStaysInTheMailbox(t *testing.T) {
 	}
 }
 
-// TestMembersComeAndGoDuringAWalk: who was there when it began and still is when
-// its turn comes gets the message, once.
+// Members join and leave during a walk. A socket that was a member when the
+// walk began, and still is when its turn comes, must get the message once. One
+// that joined later must not get it.
 func TestMembersComeAndGoDuringAWalk(t *testing.T) {
 	const members = 5 * portion / 2
 	for seed := range uint64(6) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		c := newMany(t)
+		c := newCrowdedShard(t)
 		in := make(map[*Socket]bool)
 		leave := func(s *Socket) {
 			c.shard.leave(s, 0, c.now)
@@ -191,20 +195,21 @@ func TestMembersComeAndGoDuringAWalk(t *testing.T) {
 		}
 		for _, s := range late {
 			if len(s.got()) != 0 {
-				t.Fatalf("seed %d: who came later got %d messages", seed, len(s.got()))
+				t.Fatalf("seed %d: a member that joined during the walk got %d messages, want none", seed, len(s.got()))
 			}
 		}
 		for i, member := range c.shard.rooms.get("conversation:all").members.all() {
 			if at := member.rooms.all()[member.in(c.shard.rooms.get("conversation:all"))]; int(at.seat) != i {
-				t.Fatalf("seed %d: the member in seat %d believes to be in %d", seed, i, at.seat)
+				t.Fatalf("seed %d: the member in seat %d has recorded seat %d", seed, i, at.seat)
 			}
 		}
 	}
 }
 
-// TestARoomEndsDuringAWalk, and one of the same name begins.
-func TestARoomEndsDuringAWalk(t *testing.T) {
-	c := newMany(t)
+// All members leave during a walk, and another socket joins a room of the same
+// name. It must get only the broadcast whose walk had not begun.
+func TestRoomEndsDuringAWalk(t *testing.T) {
+	c := newCrowdedShard(t)
 	var list []*Socket
 	for range portion + 10 {
 		list = append(list, c.add("conversation:all"))
@@ -223,10 +228,11 @@ func TestARoomEndsDuringAWalk(t *testing.T) {
 	}
 }
 
-// TestAShardIsNotFurtherThanItsWalk: a client that is cut off comes back to an
-// event that it was not given.
-func TestAShardIsNotFurtherThanItsWalk(t *testing.T) {
-	c := newMany(t)
+// A shard's position must stay below that of an event until the walk has
+// reached all members: a client that is disconnected meanwhile must get the
+// event when it returns.
+func TestShardPositionIsBelowAnEventDuringItsWalk(t *testing.T) {
+	c := newCrowdedShard(t)
 	for range portion + 10 {
 		c.add("conversation:all")
 	}
@@ -234,13 +240,13 @@ func TestAShardIsNotFurtherThanItsWalk(t *testing.T) {
 	c.hub.Passed(7)
 	c.shard.Drain(1 << 20)
 	if p := c.shard.Position(); p != 6 {
-		t.Errorf("at %d during the walk of 7, want 6", p)
+		t.Errorf("position %d during the walk of event 7, want 6", p)
 	}
 	if c.shard.Pending() == 0 {
-		t.Error("nothing is pending during a walk")
+		t.Error("Pending is 0 during a walk")
 	}
 	c.drain(func() {})
 	if p := c.shard.Position(); p != 7 {
-		t.Errorf("at %d after the walk of 7", p)
+		t.Errorf("position %d after the walk of event 7, want 7", p)
 	}
 }

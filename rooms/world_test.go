@@ -12,21 +12,21 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A world is a hub whose shards are drained by hand and whose sinks remember
-// what they were sent. One goroutine runs it all.
+// A world is the fixture of these tests: a hub, and clients that record what they
+// are sent. The test's goroutine does the work of all event loops, in settle.
 type world struct {
 	t       testing.TB
 	hub     *Hub
 	now     time.Time
 	clients []*client
-	log     []string // "name packet" in the order of sending, whichever the client
+	log     []string // "name packet", of all clients, in the order of sending
 	live    bool     // the shards have goroutines of their own; there is no log
 }
 
-// dawn is when every world begins.
-var dawn = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+// startTime is the time at which each test begins.
+var startTime = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 
-const dawnText = "2026-01-02T03:04:05.678Z"
+const startText = "2026-01-02T03:04:05.678Z"
 
 func newWorld(t testing.TB, shards int, mutate ...func(*Config)) *world {
 	t.Helper()
@@ -45,7 +45,7 @@ func newWorld(t testing.TB, shards int, mutate ...func(*Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, hub: hub, now: dawn}
+	return &world{t: t, hub: hub, now: startTime}
 }
 
 type authFunc func(token string, now time.Time, done func(Identity, error))
@@ -54,9 +54,9 @@ func (f authFunc) Authenticate(token []byte, _ Presenter, now time.Time, done fu
 	f(string(token), now, done)
 }
 
-// tokenNamesUser verifies the tokens of these tests: a user id, perhaps with
-// "+" and how long it is good for, perhaps with "/" and the rooms it names; or
-// "!" and the reason to refuse it.
+// tokenNamesUser is the authenticator of these tests. A token is a user id;
+// with "+1h" it expires in an hour; with "/a,b" it names the rooms a and b. A
+// token "!text" is refused with that text.
 func tokenNamesUser(token string, now time.Time, done func(Identity, error)) {
 	if why, bad := strings.CutPrefix(token, "!"); bad {
 		done(Identity{}, errors.New(why))
@@ -84,11 +84,11 @@ type client struct {
 	name   string
 	shard  *Shard
 	socket *Socket
-	id     string // public
+	id     string // public id
 	acks   int64
 
-	inbox  []string // packets not looked at yet; binary ones as in a payload
-	reason *Reason  // of Close
+	inbox  []string // packets that the test has not read; binary ones as in a polling payload
+	reason *Reason  // argument of the first Close
 	gone   bool     // Closed was called
 	wakes  int
 	source uint64
@@ -115,10 +115,10 @@ func (c *client) Wake() { c.wakes++ }
 
 func (c *client) Source() uint64 { return c.source }
 
-// open makes a client whose Engine.IO session is open, on the next shard.
+// open returns a client with an open Engine.IO session, on the next shard.
 func (w *world) open(name string) *client { return w.openWith(name, "") }
 
-// openWith opens one whose handshake carried a token.
+// openWith is open with a token in the handshake.
 func (w *world) openWith(name, token string) *client {
 	c := &client{w: w, name: name, shard: w.hub.Shard(len(w.clients) % w.hub.config.Shards)}
 	c.socket = c.shard.Open(c, token, w.now)
@@ -126,7 +126,7 @@ func (w *world) openWith(name, token string) *client {
 	return c
 }
 
-// connect makes a client that has CONNECTed with a token.
+// connect returns a client that is connected to the namespace with a token.
 func (w *world) connect(token string) *client {
 	w.t.Helper()
 	c := w.open(token)
@@ -140,7 +140,8 @@ func (c *client) connect(token string) {
 	c.wantConnected()
 }
 
-// wantConnected takes the answer to CONNECT and, for a user, the greeting.
+// wantConnected reads the answer to CONNECT and, if there is a user, the event
+// connected.
 func (c *client) wantConnected() {
 	c.w.t.Helper()
 	var answer struct{ SID string }
@@ -155,7 +156,8 @@ func (c *client) wantConnected() {
 	}
 }
 
-// settle does what the event loops would until nothing is left to do.
+// settle runs tasks and mailboxes of all shards, and closes sessions, until
+// nothing is left to do.
 func (w *world) settle() {
 	for busy := true; busy; {
 		busy = false
@@ -175,7 +177,7 @@ func (w *world) settle() {
 	}
 }
 
-// at moves the clock, and rings whoever waits for that time.
+// at sets the time, and calls Expire of each socket and shard that is due.
 func (w *world) at(now time.Time) {
 	w.now = now
 	for _, c := range w.clients {
@@ -189,7 +191,7 @@ func (w *world) at(now time.Time) {
 	w.settle()
 }
 
-// text has the client send a Socket.IO packet.
+// text sends a Socket.IO packet from the client.
 func (c *client) text(packet string) {
 	c.socket.Text([]byte(packet), c.w.now)
 	c.w.settle()
@@ -211,11 +213,11 @@ func eventText(event string, args []string) string {
 	return `["` + event + `"` + strings.Join(append([]string{""}, args...), ",") + `]`
 }
 
-// emit sends an event that asks for no answer; args are JSON.
+// emit sends an event without an ack id; args are JSON.
 func (c *client) emit(event string, args ...string) { c.text("2" + eventText(event, args)) }
 
-// ask sends an event and returns what the ack holds. Nothing else may have
-// come before it.
+// ask sends an event and returns the arguments of its ack, which must be the first
+// unread packet.
 func (c *client) ask(event string, args ...string) string {
 	c.w.t.Helper()
 	c.acks++
@@ -229,7 +231,7 @@ func (c *client) ask(event string, args ...string) string {
 	return strings.TrimSuffix(body, "]")
 }
 
-// next takes the oldest packet the client has been sent.
+// next returns the oldest unread packet.
 func (c *client) next() string {
 	c.w.t.Helper()
 	if len(c.inbox) == 0 {
@@ -240,7 +242,7 @@ func (c *client) next() string {
 	return packet
 }
 
-// want takes the next packet, which must be that event with that body.
+// want reads the next packet, which must be the event with the body.
 func (c *client) want(event, body string) {
 	c.w.t.Helper()
 	if got, want := c.next(), `42["`+event+`",`+body+`]`; got != want {
@@ -248,8 +250,8 @@ func (c *client) want(event, body string) {
 	}
 }
 
-// wantAbout takes the next packet, which must be an event about another
-// client in a room.
+// wantAbout reads the next packet, which must be an event about another client in a
+// room.
 func (c *client) wantAbout(event string, other *client, room string) {
 	c.w.t.Helper()
 	c.want(event, fmt.Sprintf(`{"socketId":%q,"userId":%q,"room":%q,"timestamp":%q}`,
@@ -293,7 +295,7 @@ func (c *client) wantOpen() {
 	}
 }
 
-// wantEmpty checks that nothing is left of anybody.
+// wantEmpty checks that no room, member, socket or waiting message is left.
 func (w *world) wantEmpty() {
 	w.t.Helper()
 	for i, sh := range w.hub.shards {
@@ -305,9 +307,9 @@ func (w *world) wantEmpty() {
 		w.t.Errorf("%d rooms are occupied: %q, want none", total, names)
 	}
 	if s := w.hub.Stats(); s.Sockets != 0 || s.Members != 0 || s.MailboxWaiting != 0 {
-		w.t.Errorf("counted %d sockets, %d members, %d waiting letters, want none", s.Sockets, s.Members, s.MailboxWaiting)
+		w.t.Errorf("counted %d sockets, %d members, %d waiting messages, want none", s.Sockets, s.Members, s.MailboxWaiting)
 	}
 }
 
-// room is the argument that names a conversation.
+// conversation returns the argument that names a room of type conversation.
 func conversation(id string) string { return `{"roomType":"conversation","roomId":"` + id + `"}` }

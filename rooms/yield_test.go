@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A delayedRecordStore returns records when the test says so.
+// A delayedRecordStore returns records when the test calls give.
 type delayedRecordStore struct {
 	recordStore
 	taking []func()
@@ -25,7 +25,8 @@ func (d *delayedRecordStore) give() {
 	}
 }
 
-// A delayedAuthorizer allows everything, when the test says so.
+// A delayedAuthorizer allows every join: at once or, if slow, when the test
+// calls the functions in waiting.
 type delayedAuthorizer struct {
 	slow    bool
 	waiting []func(error)
@@ -39,15 +40,16 @@ func (p *delayedAuthorizer) Authorize(_ Identity, _ string, done func(error)) {
 	p.waiting = append(p.waiting, done)
 }
 
-// TestALaterReturnOfAClientGetsTheSession, however far the first one is, and
-// whether or not this node knows that the client has given it up.
-func TestALaterReturnOfAClientGetsTheSession(t *testing.T) {
+// A client returns a second time while its first return is in progress. The
+// second return must get the session, in each phase of the first one, and
+// whether or not its connection was closed.
+func TestLaterReturnGetsTheSession(t *testing.T) {
 	for _, phase := range []string{"its record is taken", "its rooms are asked for", "its history is read"} {
-		for _, given := range []string{"given up", "given up in silence"} {
+		for _, given := range []string{"closed", "still open"} {
 			for _, shards := range []int{1, 3} {
 				t.Run(phase+", "+given, func(t *testing.T) {
 					redis, policy := &delayedRecordStore{recordStore: recordStore{records: map[string]*Record{}}}, &delayedAuthorizer{}
-					w, past := newPast(t, shards, func(c *Config) { c.Recovery.Remote, c.Authorizer = redis, policy })
+					w, past := newHistoryWorld(t, shards, func(c *Config) { c.Recovery.Remote, c.Authorizer = redis, policy })
 					bob, ann := w.connect("bob"), w.recoveringClient("ann")
 					bob.emit("join_room", conversation("1"))
 					ann.join("1")
@@ -57,7 +59,7 @@ func TestALaterReturnOfAClientGetsTheSession(t *testing.T) {
 					past.publish(w, "conversation:1")
 					switch phase {
 					case "its record is taken":
-						w.hub.sessions.live = pidTable{} // as if Redis had it alone
+						w.hub.sessions.live = pidTable{} // as if only Redis had the session
 					case "its rooms are asked for":
 						policy.slow = true
 					default:
@@ -66,7 +68,7 @@ func TestALaterReturnOfAClientGetsTheSession(t *testing.T) {
 					ann.dial(w)
 					first := ann.client
 					w.settle()
-					if given == "given up" {
+					if given == "closed" {
 						ann.hangUp()
 					}
 					ann.dial(w)
@@ -82,27 +84,27 @@ func TestALaterReturnOfAClientGetsTheSession(t *testing.T) {
 						answer()
 					}
 					w.settle()
-					ann.answered()
+					ann.readAnswer()
 					ann.wantResult(RecoveryDone)
 					past.publish(w, "conversation:1")
 					ann.read()
 					ann.got = slices.DeleteFunc(ann.got, func(name string) bool { return name == eventRecoveryState })
 					ann.wantGot("e1", "e2", "e3", "e4")
-					if len(first.inbox) > 0 || given != "given up" && (first.reason == nil || *first.reason != ReasonTakenOver) {
-						t.Errorf("the first return got %q and ended with %v", first.inbox, first.reason)
+					if len(first.inbox) > 0 || given != "closed" && (first.reason == nil || *first.reason != ReasonTakenOver) {
+						t.Errorf("the first return got %q and was closed for %v, want nothing and ReasonTakenOver", first.inbox, first.reason)
 					}
 					if r := w.hub.Recoveries(); r[RecoveryDone] != 1 {
-						t.Errorf("counted %v", r)
+						t.Errorf("recoveries counted by result: %v, want one that was done", r)
 					}
 					if n := len(w.hub.sessions.coming); n > 0 {
-						t.Errorf("%d returns are still under way", n)
+						t.Errorf("%d returns are in progress, want none", n)
 					}
 					if n := w.hub.Members("conversation:1"); n != 2 && phase != "its record is taken" {
 						t.Errorf("%d members, want 2", n)
 					}
 					for _, packet := range bob.inbox {
 						if strings.Contains(packet, "user_left") {
-							t.Errorf("bob was told %s", packet)
+							t.Errorf("bob got %s, want no user_left", packet)
 						}
 					}
 				})
@@ -111,9 +113,10 @@ func TestALaterReturnOfAClientGetsTheSession(t *testing.T) {
 	}
 }
 
-// TestTheNewestOfManyReturnsGetsTheSession: the others end.
-func TestTheNewestOfManyReturnsGetsTheSession(t *testing.T) {
-	w, past := newPast(t, 3)
+// A client returns eight times before the first return has finished. The last
+// one must get the session, and the others must be closed.
+func TestNewestOfManyReturnsGetsTheSession(t *testing.T) {
+	w, past := newHistoryWorld(t, 3)
 	ann := w.recoveringClient("ann")
 	ann.join("1")
 	ann.hangUp()
@@ -132,20 +135,20 @@ func TestTheNewestOfManyReturnsGetsTheSession(t *testing.T) {
 		answer()
 		w.settle()
 	}
-	ann.answered()
+	ann.readAnswer()
 	ann.wantResult(RecoveryDone)
 	ann.wantGot("e1")
 	for i, c := range earlier {
 		if c.reason == nil || *c.reason != ReasonTakenOver {
-			t.Errorf("return %d ended with %v", i, c.reason)
+			t.Errorf("return %d was closed for %v, want ReasonTakenOver", i, c.reason)
 		}
 	}
 }
 
-// TestAReturnUnderWayYieldsToNobodyElse: the pid is worth nothing to another
-// user.
-func TestAReturnUnderWayYieldsToNobodyElse(t *testing.T) {
-	w, past := newPast(t, 2)
+// Another user tries to return with the pid of a client whose return is in
+// progress. It must be refused, and the client must be recovered.
+func TestReturnInProgressIsNotEndedByAnotherUser(t *testing.T) {
+	w, past := newHistoryWorld(t, 2)
 	ann := w.recoveringClient("ann")
 	ann.join("1")
 	ann.hangUp()
@@ -153,20 +156,22 @@ func TestAReturnUnderWayYieldsToNobodyElse(t *testing.T) {
 	past.slow = true
 	ann.dial(w)
 	eve := &recoveringClient{token: "eve", pid: ann.pid}
-	eve.comeOn(w)
+	eve.reconnect(w)
 	eve.wantResult(RecoveryOtherUser)
 	for _, answer := range past.waiting {
 		answer()
 	}
 	w.settle()
-	ann.answered()
+	ann.readAnswer()
 	ann.wantResult(RecoveryDone)
 	ann.wantGot("e1")
 	eve.wantGot()
 }
 
-// TestAReturnUnderWayYieldsToAnotherNode.
-func TestAReturnUnderWayYieldsToAnotherNode(t *testing.T) {
+// Another node takes the session of a client whose return is in progress here.
+// The return must end, and the node must get the record. The members leave when
+// the session is dissolved here.
+func TestReturnInProgressEndsWhenAnotherNodeTakesTheSession(t *testing.T) {
 	w, past, _ := newRecordStore(t)
 	w.hub.Reachable(true, w.now)
 	ann := w.recoveringClient("ann")
@@ -180,17 +185,17 @@ func TestAReturnUnderWayYieldsToAnotherNode(t *testing.T) {
 	w.hub.Surrender(ann.pid, "ann", w.now, func(r *Record, _ RecoveryResult) { record = r })
 	w.settle()
 	if record == nil || record.ID != id || len(record.Rooms) != 2 {
-		t.Fatalf("record %+v", record)
+		t.Fatalf("the other node got the record %+v, want that of the session with 2 rooms", record)
 	}
 	if ann.client.reason == nil || *ann.client.reason != ReasonTakenOver {
-		t.Errorf("the return ended with %v", ann.client.reason)
+		t.Errorf("the return was closed for %v, want ReasonTakenOver", ann.client.reason)
 	}
 	if w.hub.Dissolve(ann.pid); w.hub.Members("conversation:1") != 1 {
-		t.Errorf("%d members, want the absent one", w.hub.Members("conversation:1"))
+		t.Errorf("%d members before the shard runs the task, want 1, the absent socket", w.hub.Members("conversation:1"))
 	}
 	w.settle()
 	if n := w.hub.Members("conversation:1"); n != 0 {
-		t.Errorf("%d members are left", n)
+		t.Errorf("%d members are left, want none", n)
 	}
 	w.at(w.now.Add(time.Minute))
 }

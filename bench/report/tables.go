@@ -171,7 +171,7 @@ var tables = []table{
 	},
 	{
 		title: "Recovery", scenario: "recovery",
-		note: "2,000 clients connect and join rooms of ten, lose their connections and come back: who asked for recovery goes on, who did not connects and joins anew. Then 100 events to a room of 1,000. CPU of the gateway for each client or delivery, replay not counted. A return to the same node waits for no command of Redis (`TestAReturnToTheSameNodeWaitsForNobody`).",
+		note: "2,000 clients connect and join rooms of ten, lose their connections and come back: who asked for recovery goes on, who did not connects and joins anew. Then 100 events to a room of 1,000. CPU of the gateway for each client or delivery, replay not counted. A return to the same node waits for no command of Redis (`TestReturnToTheSameNodeDoesNotWaitForRedis`).",
 		columns: []column{
 			{"connect, CPU µs", "connect, did not ask", "cpu_us", micros, true},
 			{"connect, asked", "connect, asked", "cpu_us", micros, true},

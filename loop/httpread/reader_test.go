@@ -11,8 +11,8 @@ import (
 
 var limits = Limits{Head: 200, Body: 1000}
 
-// read gives the input to a reader in packets, as a connection does, and
-// returns the requests found, "path body" each, and how the last ended.
+// read gives input to a Reader in packets, as a connection does. It returns
+// "path body" of each request, and the result of the last Read.
 func read(packets ...string) (found []string, last Found) {
 	var r Reader
 	var input []byte
@@ -52,7 +52,7 @@ func read(packets ...string) (found []string, last Found) {
 	return found, last
 }
 
-func TestRequestsAreFoundHoweverTheyAreCut(t *testing.T) {
+func TestRequestsAreFoundInPacketsOfAnySize(t *testing.T) {
 	get := "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 	post := "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 300\r\n\r\n" + strings.Repeat("b", 300)
 	chunked := "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
@@ -70,7 +70,7 @@ func TestRequestsAreFoundHoweverTheyAreCut(t *testing.T) {
 	}
 }
 
-func TestReadSaysHowMuchThereIs(t *testing.T) {
+func TestReadReturnsTheStateOfTheInput(t *testing.T) {
 	var limit *codec.LimitError
 	var syntax *codec.SyntaxError
 	for _, row := range []struct {
@@ -94,23 +94,24 @@ func TestReadSaysHowMuchThereIs(t *testing.T) {
 		switch {
 		case row.want != Invalid:
 		case row.as == nil && last.Err != ErrHeadTooLarge, row.as != nil && !errors.As(last.Err, row.as):
-			t.Errorf("%.60q: error %v", row.input, last.Err)
+			t.Errorf("%.60q: error %v, want another type", row.input, last.Err)
 		}
 	}
 }
 
-// Small requests that came together must not be copied for each of them.
-func TestABufferOfSmallRequestsIsReadInPieces(t *testing.T) {
+// Many small requests are in the buffer. Only as much as the largest head may
+// have must be read at a time.
+func TestBufferOfSmallRequestsIsReadInParts(t *testing.T) {
 	var r Reader
 	if n, ok := r.Wants(1<<20, limits); !ok || n != limits.Head+1 {
-		t.Errorf("%d, %v: want what the largest head has, and a byte", n, ok)
+		t.Errorf("%d bytes wanted (%v), want the largest head and one byte", n, ok)
 	}
 	r = Restore(500, nil)
 	if _, ok := r.Wants(499, limits); ok {
-		t.Error("a body is read before it is there")
+		t.Error("a request is read before all of its body has arrived")
 	}
 	if n, ok := r.Wants(600, limits); !ok || n != 500 {
-		t.Errorf("%d, %v: want the whole request", n, ok)
+		t.Errorf("%d bytes wanted (%v), want the whole request", n, ok)
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A node and an address may open sessions at any time of two days, whoever sets
-// the clock meanwhile, and addresses at rest are forgotten.
+// The clock walks through two days. Handshakes within the rates must be
+// accepted at any time, and addresses without connections forgotten.
 func TestHandshakesAtAnyTimeOfTwoDays(t *testing.T) {
 	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for _, rate := range []rooms.Rate{{PerSecond: 1, Burst: 2}, {PerSecond: 5, Burst: 10}, {PerSecond: 4000, Burst: 8000}} {
@@ -20,7 +20,7 @@ func TestHandshakesAtAnyTimeOfTwoDays(t *testing.T) {
 		clocktest.Walk(from, func(now time.Time) {
 			second++
 			if !node.Handshake(1, now) {
-				t.Fatalf("%+v: a handshake is refused in second %d", rate, second)
+				t.Fatalf("%+v: a handshake within the node's rate is refused in second %d", rate, second)
 			}
 			if !addresses.Handshake(Source(second), now) {
 				t.Fatalf("%+v: a new address is refused in second %d", rate, second)
@@ -28,7 +28,7 @@ func TestHandshakesAtAnyTimeOfTwoDays(t *testing.T) {
 			if second%60 == 0 {
 				addresses.Sweep(now.Add(time.Minute))
 				if n := addresses.known(); n != 0 {
-					t.Fatalf("%+v: %d addresses at rest are known in second %d", rate, n, second)
+					t.Fatalf("%+v: %d idle addresses are kept in second %d, want none", rate, n, second)
 				}
 			}
 		})
@@ -56,9 +56,9 @@ func TestHandshakesWhileTheClockIsSet(t *testing.T) {
 	}
 }
 
-// An event loop that stands still between its look at the clock and the handshake
-// comes with a time that is older than that of the other loops.
-func TestAHandshakeOfALoopThatStoodStillIsWithinTheRate(t *testing.T) {
+// An event loop reads the time, is delayed, and makes a handshake with a time
+// older than that of other loops. It must be accepted.
+func TestHandshakeWithAnOlderTimeIsWithinTheRate(t *testing.T) {
 	rate := rooms.Rate{PerSecond: 4, Burst: 8}
 	for name, limits := range map[string]Limits{
 		"of the node": {NodeRate: rate}, "of an address": {SourceRate: rate},
@@ -72,7 +72,7 @@ func TestAHandshakeOfALoopThatStoodStillIsWithinTheRate(t *testing.T) {
 	}
 }
 
-func TestRateOfAnAddressIsForgotten(t *testing.T) {
+func TestRatesOfIdleAddressesAreForgotten(t *testing.T) {
 	g := New(nil, false, Limits{SourceRate: rooms.Rate{PerSecond: 10, Burst: 10}, PerSource: 5})
 	now := time.Now()
 	for i := range 1000 {
@@ -81,11 +81,11 @@ func TestRateOfAnAddressIsForgotten(t *testing.T) {
 	g.Reserve(1, false)
 	g.Sweep(now.Add(50 * time.Millisecond))
 	if n := g.known(); n != 1000 {
-		t.Errorf("%d addresses are known right after, want 1000", n)
+		t.Errorf("%d addresses are kept right after, want 1000", n)
 	}
 	g.Sweep(now.Add(time.Second))
 	if n := g.known(); n != 1 {
-		t.Errorf("%d addresses are known later, want the one with a connection", n)
+		t.Errorf("%d addresses are kept after a second, want 1, which has a connection", n)
 	}
 }
 
@@ -99,10 +99,10 @@ func (g *Guard) known() (n int) {
 func TestSources(t *testing.T) {
 	at := func(text string) Source { return SourceOf(netip.MustParseAddr(text)) }
 	if at("192.0.2.1") != at("::ffff:192.0.2.1") {
-		t.Error("an IPv4 address in IPv6 form is another source")
+		t.Error("an IPv4 address in IPv6 form has another source than the IPv4 address")
 	}
 	if at("2001:db8::1") != at("2001:db8::ffff:1") || at("2001:db8::1") == at("2001:db8:0:1::1") {
-		t.Error("an IPv6 source is not a /64")
+		t.Error("the source of an IPv6 address is not its /64")
 	}
 	seen := make(map[Source]string)
 	for _, text := range []string{"0.0.0.0", "192.0.2.1", "192.0.2.2", "::1", "2001:db8::1", "fe80::1"} {
@@ -113,12 +113,13 @@ func TestSources(t *testing.T) {
 		seen[s] = text
 	}
 	if SourceOf(netip.Addr{}) != 0 {
-		t.Error("no address is a source")
+		t.Error("an invalid address has a source, want 0")
 	}
 }
 
-// TestAProxyIsTrustedWhateverItsZone: a prefix has no zone.
-func TestAProxyIsTrustedWhateverItsZone(t *testing.T) {
+// A proxy has an IPv6 address with a zone, and trusted prefixes have none. It
+// must be trusted.
+func TestProxyWithAZoneIsTrusted(t *testing.T) {
 	g := New([]netip.Prefix{netip.MustParsePrefix("fe80::/10")}, false, Limits{})
 	for _, zone := range []string{"", "eth0"} {
 		c := g.CallerOf(&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: zone})

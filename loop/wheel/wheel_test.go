@@ -8,11 +8,11 @@ import (
 	"unsafe"
 )
 
-// An alarm is a timer that remembers its rings.
+// An alarm is an Owner that counts how often its timer has expired.
 type alarm struct {
-	timer Timer // first, see newWheel
-	rings int
-	ring  func(now time.Time) // may be nil
+	timer    Timer // the first field, see newWheel
+	expired  int
+	onExpire func(now time.Time) // may be nil
 }
 
 // newWheel returns a wheel for alarms.
@@ -21,15 +21,15 @@ func newWheel(start time.Time) *Wheel {
 }
 
 func (a *alarm) Expire(now time.Time) {
-	a.rings++
-	if a.ring != nil {
-		a.ring(now)
+	a.expired++
+	if a.onExpire != nil {
+		a.onExpire(now)
 	}
 }
 
 func ticks(n int64) time.Duration { return time.Duration(n) * Tick }
 
-func TestWheelRingsAtTheFirstTickNotBefore(t *testing.T) {
+func TestTimersExpireAtTheFirstTickAfterTheirDeadline(t *testing.T) {
 	start := time.Now()
 	for _, c := range []struct {
 		after time.Duration
@@ -44,18 +44,18 @@ func TestWheelRingsAtTheFirstTickNotBefore(t *testing.T) {
 		var a alarm
 		w.Arm(&a.timer, 0, start.Add(c.after))
 		w.Advance(start.Add(ticks(c.tick) - 1))
-		if a.rings != 0 {
-			t.Errorf("after %v: rang before tick %d", c.after, c.tick)
+		if a.expired != 0 {
+			t.Errorf("after %v: expired before tick %d", c.after, c.tick)
 		}
 		w.Advance(start.Add(ticks(c.tick)))
-		if a.rings != 1 || w.armed != 0 {
-			t.Errorf("after %v: %d rings at tick %d, %d armed", c.after, a.rings, c.tick, w.armed)
+		if a.expired != 1 || w.armed != 0 {
+			t.Errorf("after %v: %d expirations at tick %d, %d armed", c.after, a.expired, c.tick, w.armed)
 		}
 	}
 }
 
-// TestWheelCascades arms at every distance around the boundaries of the levels,
-// from starts around them.
+// Timers are armed at distances around the boundaries of the levels, from
+// starts around them. Each must expire at its tick.
 func TestWheelCascades(t *testing.T) {
 	start := time.Now()
 	for _, from := range []int64{0, 1, 63, 64, 65, 4095, 4096, 4097, 262143, 262144} {
@@ -65,9 +65,9 @@ func TestWheelCascades(t *testing.T) {
 		var due []int64
 		for _, ahead := range []int64{1, 2, 62, 63, 64, 65, 66, 127, 128, 129, 4031, 4032, 4095, 4096, 4097, 8191, 8192} {
 			a := &alarm{}
-			a.ring = func(now time.Time) {
+			a.onExpire = func(now time.Time) {
 				if got := w.now; got != from+ahead {
-					t.Errorf("from tick %d, %d ahead: rang at %d", from, ahead, got)
+					t.Errorf("from tick %d, %d ahead: expired at %d, want %d", from, ahead, got, from+ahead)
 				}
 			}
 			w.Arm(&a.timer, 0, start.Add(ticks(from+ahead)))
@@ -75,15 +75,15 @@ func TestWheelCascades(t *testing.T) {
 		}
 		w.Advance(start.Add(ticks(from + 9000)))
 		for i, a := range alarms {
-			if a.rings != 1 {
-				t.Errorf("from tick %d: the alarm of tick %d rang %d times", from, due[i], a.rings)
+			if a.expired != 1 {
+				t.Errorf("from tick %d: the timer of tick %d has expired %d times, want once", from, due[i], a.expired)
 			}
 		}
 	}
 }
 
-// TestWheelAgreesWithAModel compares the wheel with a list of deadlines while
-// timers are armed, moved and disarmed, also by others that ring.
+// Timers are armed, moved and disarmed at random, also while others expire. The
+// wheel must agree with a list of deadlines.
 func TestWheelAgreesWithAModel(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 			start := time.Now()
 			w := newWheel(start)
 			alarms := make([]*alarm, 300)
-			due := make(map[*alarm]int64) // of those armed
+			due := make(map[*alarm]int64) // deadlines of the armed timers
 			arm := func(a *alarm) {
 				ahead := int64(1) << random.IntN(19) // up to 14 hours
 				at := w.now + 1 + random.Int64N(ahead)
@@ -104,9 +104,9 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 			}
 			for i := range alarms {
 				a := &alarm{}
-				a.ring = func(time.Time) {
+				a.onExpire = func(time.Time) {
 					if at, armed := due[a]; !armed || at != w.now {
-						t.Fatalf("rang at tick %d, due %d, armed %v", w.now, at, armed)
+						t.Fatalf("expired at tick %d, due %d, armed %v", w.now, at, armed)
 					}
 					delete(due, a)
 					switch other := alarms[random.IntN(len(alarms))]; random.IntN(4) {
@@ -133,7 +133,7 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 				}
 				for a, at := range due {
 					if at <= now {
-						t.Fatalf("at tick %d the alarm of %d has not rung (%d rings)", now, at, a.rings)
+						t.Fatalf("at tick %d the timer of %d has not expired (%d expirations)", now, at, a.expired)
 					}
 				}
 				if w.armed != len(due) {
@@ -144,37 +144,38 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 	}
 }
 
-// TestWheelBeyondItsReach: what is due later is looked at when the wheel has
-// come round, and rings in time.
-func TestWheelBeyondItsReach(t *testing.T) {
+// Timers are due later than the wheel reaches. They must expire at the right
+// tick, after an early call of Expire when the wheel has come round.
+func TestTimersBeyondTheReachOfTheWheel(t *testing.T) {
 	start := time.Now()
 	for _, late := range []time.Duration{ticks(reach), ticks(reach + 70_000)} {
 		w := newWheel(start)
 		w.now = reach - 5 // as if it had been running for 19 days
 		at := start.Add(ticks(w.now) + late)
 		var a alarm
-		rang := int64(0)
-		a.ring = func(now time.Time) {
+		expiredAt := int64(0)
+		a.onExpire = func(now time.Time) {
 			if now.Before(at) {
 				w.Arm(&a.timer, 0, at)
 				return
 			}
-			rang = w.now
+			expiredAt = w.now
 		}
 		w.Arm(&a.timer, 0, at)
-		// In one go every ring would be told the same late time.
-		for now := w.now; rang == 0 && now < 3*reach; now += slots {
+		// With one call of Advance each Expire would get the same late time.
+		for now := w.now; expiredAt == 0 && now < 3*reach; now += slots {
 			w.Advance(start.Add(ticks(now)))
 		}
 		want := reach - 5 + int64(late/Tick)
-		if rang < want || rang > want+slots {
-			t.Errorf("%v away: rang at tick %d, want %d", late, rang, want)
+		if expiredAt < want || expiredAt > want+slots {
+			t.Errorf("%v away: expired at tick %d, want %d", late, expiredAt, want)
 		}
 	}
 }
 
-// TestWheelFarFuture: a token may be good for centuries.
-func TestWheelFarFuture(t *testing.T) {
+// Timers are due in centuries, as those of tokens may be. They must not expire
+// within the hour.
+func TestTimersInTheFarFuture(t *testing.T) {
 	start := time.Now()
 	for _, at := range []time.Time{
 		start.AddDate(100, 0, 0), start.AddDate(290, 0, 0), start.AddDate(300, 0, 0), start.AddDate(7000, 0, 0),
@@ -183,8 +184,8 @@ func TestWheelFarFuture(t *testing.T) {
 		var a alarm
 		w.Arm(&a.timer, 0, at)
 		w.Advance(start.Add(time.Hour))
-		if a.rings != 0 {
-			t.Errorf("a timer for the year %d rang within the hour", at.Year())
+		if a.expired != 0 {
+			t.Errorf("a timer for the year %d has expired within the hour", at.Year())
 		}
 	}
 }
@@ -198,12 +199,12 @@ func TestWheelDisarmTwice(t *testing.T) {
 	w.Disarm(&a.timer)
 	w.Disarm(&a.timer)
 	w.Advance(start.Add(time.Minute))
-	if a.rings != 0 || w.armed != 0 {
-		t.Errorf("%d rings, %d armed, want none", a.rings, w.armed)
+	if a.expired != 0 || w.armed != 0 {
+		t.Errorf("%d expirations, %d armed, want none", a.expired, w.armed)
 	}
 }
 
-func TestWheelRearmedTimerRingsOnce(t *testing.T) {
+func TestRearmedTimerExpiresOnce(t *testing.T) {
 	start := time.Now()
 	w := newWheel(start)
 	var a alarm
@@ -211,12 +212,12 @@ func TestWheelRearmedTimerRingsOnce(t *testing.T) {
 		w.Arm(&a.timer, 0, start.Add(after))
 	}
 	w.Advance(start.Add(2*time.Second - 1))
-	if a.rings != 0 {
-		t.Error("rang for a deadline that was moved")
+	if a.expired != 0 {
+		t.Error("expired for a deadline that was moved")
 	}
 	w.Advance(start.Add(2 * time.Hour))
-	if a.rings != 1 {
-		t.Errorf("%d rings, want 1", a.rings)
+	if a.expired != 1 {
+		t.Errorf("%d expirations, want 1", a.expired)
 	}
 }
 
@@ -227,8 +228,8 @@ func TestWheelAllocatesNothing(t *testing.T) {
 	alarms := make([]alarm, 100)
 	for i := range alarms {
 		a := &alarms[i]
-		a.ring = func(now time.Time) { w.Arm(&a.timer, 0, now.Add(ticks(int64(1+i)))) }
-		a.ring(now)
+		a.onExpire = func(now time.Time) { w.Arm(&a.timer, 0, now.Add(ticks(int64(1+i)))) }
+		a.onExpire(now)
 	}
 	allocs := testing.AllocsPerRun(1000, func() {
 		now = now.Add(Tick)
@@ -249,7 +250,7 @@ func BenchmarkWheelTick(b *testing.B) {
 			alarms := make([]alarm, sessions)
 			for i := range alarms {
 				a := &alarms[i]
-				a.ring = func(now time.Time) { w.Arm(&a.timer, 0, now.Add(25*time.Second)) }
+				a.onExpire = func(now time.Time) { w.Arm(&a.timer, 0, now.Add(25*time.Second)) }
 				w.Arm(&a.timer, 0, start.Add(25*time.Second*time.Duration(i)/time.Duration(sessions)))
 			}
 			now := start
@@ -262,9 +263,9 @@ func BenchmarkWheelTick(b *testing.B) {
 	}
 }
 
-// TestWheelsNextIsNeverTooLate: a wheel that is advanced at what next says rings
-// every timer at its tick, and is not advanced much more often than that.
-func TestWheelsNextIsNeverTooLate(t *testing.T) {
+// The wheel is advanced to each tick that Next returns. Every timer must expire
+// at its tick, and the number of steps must be limited.
+func TestNextIsNeverTooLate(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, reach := range []int64{50, 5_000, 500_000, 20_000_000} {
 		start := time.Now()
@@ -281,16 +282,16 @@ func TestWheelsNextIsNeverTooLate(t *testing.T) {
 			next := w.Next()
 			w.Advance(w.At(next))
 			for a, at := range due {
-				if late := at <= next; late != (a.rings == 1) {
-					t.Fatalf("reach %d: due at %d, at %d it has rung %d times", reach, at, next, a.rings)
+				if late := at <= next; late != (a.expired == 1) {
+					t.Fatalf("reach %d: due at %d, at %d it has expired %d times", reach, at, next, a.expired)
 				}
 			}
 		}
 		if looks > 50*levels {
-			t.Errorf("reach %d: %d looks for 50 timers", reach, looks)
+			t.Errorf("reach %d: %d steps for 50 timers, want %d at most", reach, looks, 50*levels)
 		}
 		if w.Next() != farthestTick {
-			t.Errorf("an empty wheel is to be advanced at %d", w.Next())
+			t.Errorf("Next of an empty wheel is %d, want %d", w.Next(), farthestTick)
 		}
 	}
 }

@@ -13,23 +13,25 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 )
 
-// The arrangements of Redis that production has. Theirs are the longest tests,
-// and those of the first file begin first.
+// The tests of this file run the cluster with the set-ups of Redis that
+// production uses. They take the longest, so they are in the first file and
+// begin first.
 
-// reach has all nodes of a world use a server.
-func (w *world) reach(s Server) { w.server = &s }
+// useServer sets the server that all nodes of a world use.
+func (w *world) useServer(s Server) { w.server = &s }
 
-// renew ends the nodes, and has those that follow know nothing of them.
-func (w *world) renew() {
+// restartNodes stops all nodes, and changes the prefix, so that new nodes find
+// no keys.
+func (w *world) restartNodes() {
 	for _, n := range w.nodes {
 		n.halt()
 	}
 	w.nodes, w.prefix = nil, w.prefix+"again:"
 }
 
-// wantOne checks that nodes on this server are one: a pair that talks, and a
-// model.
-func wantOne(t *testing.T, w *world) {
+// wantWorkingCluster runs the model test on the world's server, and checks the
+// directory.
+func wantWorkingCluster(t *testing.T, w *world) {
 	t.Helper()
 	m := clustertest.Model{Log: t.Logf, Start: func() (clustertest.Node, error) { return w.modelNode(0), nil }}
 	if err := m.Run(1, 40); err != nil {
@@ -44,8 +46,8 @@ func TestTLS(t *testing.T) {
 	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	w := &world{t: t, redis: redis, prefix: newPrefix(t)}
-	w.reach(Server{Addresses: []string{redis.Addr}, TLS: trust})
-	wantOne(t, w)
+	w.useServer(Server{Addresses: []string{redis.Addr}, TLS: trust})
+	wantWorkingCluster(t, w)
 }
 
 func TestUnixSocket(t *testing.T) {
@@ -59,13 +61,13 @@ func TestUnixSocket(t *testing.T) {
 	if err != nil || db != 3 {
 		t.Fatalf("database %d, %v", db, err)
 	}
-	w.reach(s)
-	wantOne(t, w)
+	w.useServer(s)
+	wantWorkingCluster(t, w)
 }
 
-// admit has the nodes of a world be the user of deploy/redis.acl, which the
-// servers have read; it has all rights that a gateway needs and no others.
-func (w *world) admit(t *testing.T, servers ...*redistest.Server) {
+// useACLUser has the nodes connect as the user of deploy/redis.acl, which the
+// servers have read. At the end of the test no command may have been denied.
+func (w *world) useACLUser(t *testing.T, servers ...*redistest.Server) {
 	t.Helper()
 	w.prefix, w.server.Username, w.server.Password = "ws:", "gateway", "secret"
 	t.Cleanup(func() {
@@ -77,7 +79,7 @@ func (w *world) admit(t *testing.T, servers ...*redistest.Server) {
 	})
 }
 
-// acl are the arguments with which a server reads that file.
+// acl returns the arguments with which a server reads deploy/redis.acl.
 func acl(t *testing.T) []string {
 	t.Helper()
 	path, err := filepath.Abs("../../deploy/redis.acl")
@@ -87,11 +89,11 @@ func acl(t *testing.T) []string {
 	return []string{"--aclfile", path}
 }
 
-func TestUserWithLeastRights(t *testing.T) {
+func TestRedisUserWithLeastRights(t *testing.T) {
 	w := newOwnWorld(t, acl(t)...)
-	w.reach(Server{Addresses: []string{w.redis.Addr}})
-	w.admit(t, w.redis)
-	wantOne(t, w)
+	w.useServer(Server{Addresses: []string{w.redis.Addr}})
+	w.useACLUser(t, w.redis)
+	wantWorkingCluster(t, w)
 }
 
 func TestRedisCluster(t *testing.T) {
@@ -100,44 +102,45 @@ func TestRedisCluster(t *testing.T) {
 	testkit.Need(t, err)
 	t.Cleanup(group.Close)
 	w := &world{t: t, redis: group.Servers[0], prefix: newPrefix(t)}
-	w.reach(Server{Addresses: redistest.Addresses(group.Servers[:1])}) // the others are found
-	w.admit(t, group.Servers...)
-	wantOne(t, w)
-	w.renew()
+	w.useServer(Server{Addresses: redistest.Addresses(group.Servers[:1])}) // the others are found
+	w.useACLUser(t, group.Servers...)
+	wantWorkingCluster(t, w)
+	w.restartNodes()
 	proxies := announceProxies(t, group)
 	if cs := w.node().cluster.connections(); !cs.sharded {
-		t.Fatal("not taken for a Redis Cluster")
+		t.Fatal("the node does not use sharded channels, want it to detect a Redis Cluster")
 	}
-	for _, proxy := range proxies { // rooms and channels come at different times
+	for _, proxy := range proxies { // replies of different servers arrive at different times
 		proxy.Lag(2 * time.Millisecond)
 	}
-	wantOne(t, w)
+	wantWorkingCluster(t, w)
 	for _, proxy := range proxies {
 		proxy.Lag(0)
 	}
-	w.renew()
+	w.restartNodes()
 	p := &pair{world: w}
-	p.seat()
+	p.startPair()
 	group.Servers[1].Kill()
 	if err := group.Servers[1].Launch(); err != nil {
 		t.Fatal(err)
 	}
-	p.wantTogether()
-	group.Servers[2].Kill() // and a replica takes its place
+	p.wantConnectedPair()
+	group.Servers[2].Kill() // a replica is promoted
 	if err := group.Servers[0].Until("cluster_state:fail", "CLUSTER", "INFO"); err != nil {
 		t.Fatal(err)
 	}
 	if err := group.Servers[0].Until("cluster_state:ok", "CLUSTER", "INFO"); err != nil {
 		t.Fatal(err)
 	}
-	p.wantTogether()
+	p.wantConnectedPair()
 	if err := group.Servers[2].Launch(); err != nil { // as a replica
 		t.Fatal(err)
 	}
-	p.wantTogether()
+	p.wantConnectedPair()
 }
 
-// announceProxies has clients of a Redis Cluster come by way of proxies.
+// announceProxies has each server announce the port of a proxy, through which
+// clients connect then.
 func announceProxies(t *testing.T, group *redistest.Group) (proxies []*testkit.Proxy) {
 	t.Helper()
 	for _, s := range group.Servers {
@@ -167,21 +170,21 @@ func TestSentinelFailover(t *testing.T) {
 	testkit.Need(t, err)
 	t.Cleanup(group.Close)
 	w := &world{t: t, redis: group.Servers[0], prefix: newPrefix(t)}
-	w.reach(Server{
+	w.useServer(Server{
 		Addresses: redistest.Addresses(group.Guards), MasterSet: redistest.MasterSet,
 		Password: password, SentinelPassword: password,
 	})
-	wantOne(t, w)
-	w.renew()
+	wantWorkingCluster(t, w)
+	w.restartNodes()
 	p := &pair{world: w}
-	p.seat()
+	p.startPair()
 	if _, err := group.Guards[0].CLI("SENTINEL", "FAILOVER", redistest.MasterSet); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range w.nodes {
 		testkit.Await(t, n.name+" on the other server", func() bool { return n.cluster.Stats().Sessions > 1 })
 	}
-	p.wantTogether()
+	p.wantConnectedPair()
 
 	if err := group.Await(1, 2); err != nil { // the third server follows the second
 		t.Fatal(err)
@@ -191,10 +194,10 @@ func TestSentinelFailover(t *testing.T) {
 	for i, n := range w.nodes {
 		testkit.Await(t, n.name+" on the third server", func() bool { return n.cluster.Stats().Sessions > before[i] })
 	}
-	testkit.Await(t, "the nodes to have come to rest there", func() bool {
+	testkit.Await(t, "a message to get through on the third server", func() bool {
 		p.ann.send("typing", "1")
 		p.settle()
 		return slices.ContainsFunc(p.bob.all(), func(packet string) bool { return strings.HasPrefix(packet, `42["user_typing"`) })
 	})
-	p.wantTogether()
+	p.wantConnectedPair()
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/core"
 )
 
-// benchWorld has n nodes, the first two with a member each of conversation:1.
-// heard counts what the second one gets.
-func benchWorld(b *testing.B, n int) (w *world, ann *client, heard *atomic.Int64) {
+// benchWorld returns a world with n nodes; the first and the last have a member
+// each of conversation:1. received counts the packets of the last one.
+func benchWorld(b *testing.B, n int) (w *world, ann *client, received *atomic.Int64) {
 	w = newOwnWorld(b)
 	var nodes []*node
 	for range n {
@@ -24,29 +24,29 @@ func benchWorld(b *testing.B, n int) (w *world, ann *client, heard *atomic.Int64
 	}
 	ann = nodes[0].connect("ann")
 	ann.do("join_room", "1")
-	heard = new(atomic.Int64)
+	received = new(atomic.Int64)
 	last := nodes[len(nodes)-1]
-	ear := &ear{client: &client{n: last, shard: last.hub.Shard(0)}, heard: heard}
-	ear.run(func(now time.Time) { ear.socket = ear.shard.Open(ear, "", now) })
-	ear.text(`0{"token":"bob"}`)
-	ear.text(`21["join_room",` + conversation("1") + `]`)
-	testkit.Await(b, "bob's join to be acknowledged", func() bool { return ear.heard.Load() >= 3 })
+	countingClient := &countingClient{client: &client{n: last, shard: last.hub.Shard(0)}, received: received}
+	countingClient.run(func(now time.Time) { countingClient.socket = countingClient.shard.Open(countingClient, "", now) })
+	countingClient.text(`0{"token":"bob"}`)
+	countingClient.text(`21["join_room",` + conversation("1") + `]`)
+	testkit.Await(b, "bob's join to be acknowledged", func() bool { return countingClient.received.Load() >= 3 })
 	ann.want("user_joined")
 	ann.do("typing", "1")
-	testkit.Await(b, "the first message", func() bool { return ear.heard.Load() >= 4 })
-	heard.Store(0)
-	return w, ann, heard
+	testkit.Await(b, "the first message", func() bool { return countingClient.received.Load() >= 4 })
+	received.Store(0)
+	return w, ann, received
 }
 
-// An ear is a client that only counts.
-type ear struct {
+// A countingClient counts packets, and does not keep them.
+type countingClient struct {
 	*client
-	heard *atomic.Int64
+	received *atomic.Int64
 }
 
-func (e *ear) Send(*codec.Message) { e.heard.Add(1) }
+func (e *countingClient) Send(*codec.Message) { e.received.Add(1) }
 
-// cpu is the time this process has used; Redis has its own.
+// cpu returns the CPU time of this process, which does not include Redis.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -65,27 +65,27 @@ func (w *world) redisCPU() time.Duration {
 	return time.Duration(sum * 1e9)
 }
 
-// BenchmarkLatency is the way of one event at a time from a client's packet on
-// one node to a sink on the other.
+// BenchmarkLatency measures one event at a time, from a client's packet on one
+// node to a sink on the other.
 func BenchmarkLatency(b *testing.B) {
-	_, ann, heard := benchWorld(b, 2)
+	_, ann, received := benchWorld(b, 2)
 	packet := []byte(`2["typing",` + conversation("1") + `]`)
 	n := int64(0)
 	for b.Loop() {
 		n++
 		ann.shard.Post(func(now time.Time) { ann.socket.Text(packet, now) })
-		for heard.Load() < n {
+		for received.Load() < n {
 			time.Sleep(time.Microsecond)
 		}
 	}
 }
 
-// BenchmarkFleet is the cost of a message to a room on two nodes as there are
-// more of them. All nodes run in this process.
+// BenchmarkFleet measures a message to a room on two nodes, in clusters of 2, 4
+// and 8 nodes. All nodes run in this process.
 func BenchmarkFleet(b *testing.B) {
 	for _, nodes := range []int{2, 4, 8} {
 		b.Run(fmt.Sprint("nodes ", nodes), func(b *testing.B) {
-			w, ann, heard := benchWorld(b, nodes)
+			w, ann, received := benchWorld(b, nodes)
 			packet := []byte(`2["typing",` + conversation("1") + `]`)
 			const inFlight = 1000
 			ours, redis := cpu(), w.redisCPU()
@@ -97,11 +97,11 @@ func BenchmarkFleet(b *testing.B) {
 						ann.socket.Text(packet, now)
 					}
 				})
-				for int64(i)-heard.Load() > inFlight {
+				for int64(i)-received.Load() > inFlight {
 					time.Sleep(10 * time.Microsecond)
 				}
 			}
-			testkit.Await(b, "the last message", func() bool { return heard.Load() >= int64(b.N) })
+			testkit.Await(b, "the last message", func() bool { return received.Load() >= int64(b.N) })
 			b.StopTimer()
 			b.ReportMetric(float64((cpu()-ours).Nanoseconds())/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64((w.redisCPU()-redis).Nanoseconds())/float64(b.N), "redis-cpu-ns/op")
@@ -109,26 +109,26 @@ func BenchmarkFleet(b *testing.B) {
 	}
 }
 
-// BenchmarkLocal is what a node pays for being in a cluster when a room is its
-// own.
+// BenchmarkLocal measures the question whether a room is on other nodes, for a
+// room that is on this node only.
 func BenchmarkLocal(b *testing.B) {
 	w := newOwnWorld(b)
 	a := w.node(func(c *Config) { c.Lease = time.Hour })
 	ann := a.connect("ann")
 	ann.do("join_room", "1")
-	testkit.Await(b, "the room to be seen as local", func() bool {
+	testkit.Await(b, "the node to know that the room is local", func() bool {
 		ann.do("typing", "1")
 		return !a.cluster.Elsewhere("conversation:1")
 	})
 	b.ReportAllocs()
 	for b.Loop() {
 		if a.cluster.Elsewhere("conversation:1") {
-			b.Fatal("elsewhere")
+			b.Fatal("the room is on another node, want it local")
 		}
 	}
 }
 
-// BenchmarkRegister is a new session's work for each room.
+// BenchmarkRegister measures how a new session writes all rooms to the directory.
 func BenchmarkRegister(b *testing.B) {
 	w := newOwnWorld(b)
 	a := w.node(func(c *Config) { c.Lease = time.Hour })

@@ -13,8 +13,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A fakeAuth lets in whoever has not been refused. A token is a user's id, and
-// perhaps a slash and an id of its own.
+// A fakeAuth accepts every token that was not revoked. A token is a user id, or
+// a user id, a slash and a token id.
 type fakeAuth struct {
 	mu      sync.Mutex // guards the following
 	refused map[string]bool
@@ -46,7 +46,7 @@ func (p *fakeAuth) Revoke(o rooms.Order) {
 
 func (*fakeAuth) Check(rooms.Identity, time.Time) error { return nil }
 
-// A client is a socket on a node.
+// A client is a socket on a node, and its sink.
 type client struct {
 	n      *node
 	name   string
@@ -55,7 +55,7 @@ type client struct {
 	acks   int
 
 	mu      sync.Mutex // guards the following
-	inbox   []string   // not looked at yet
+	inbox   []string   // packets that the test has not read
 	arrived chan struct{}
 }
 
@@ -74,7 +74,7 @@ func (c *client) Wake() {}
 
 func (c *client) Source() uint64 { return 0 }
 
-// run does something on the client's event loop.
+// run calls do on the client's event loop, and waits for it.
 func (c *client) run(do func(now time.Time)) {
 	done := make(chan struct{})
 	c.shard.Post(func(now time.Time) { do(now); close(done) })
@@ -85,7 +85,7 @@ func (c *client) text(packet string) {
 	c.run(func(now time.Time) { c.socket.Text([]byte(packet), now) })
 }
 
-// open makes a client that has not been greeted yet.
+// open returns a client that has sent CONNECT, and may be refused.
 func (n *node) open(token string) *client {
 	user, _, _ := strings.Cut(string(token), "/")
 	c := &client{n: n, name: user, shard: n.hub.Shard(n.next % shards), arrived: make(chan struct{}, 1)}
@@ -95,7 +95,7 @@ func (n *node) open(token string) *client {
 	return c
 }
 
-// connect makes a client that is connected.
+// connect returns a connected client that has read the event connected.
 func (n *node) connect(token string) *client {
 	n.w.t.Helper()
 	c := n.open(token)
@@ -108,7 +108,7 @@ func (n *node) connect(token string) *client {
 
 func (c *client) hangUp() { c.run(c.socket.Closed) }
 
-// next waits for the next packet.
+// next waits for the next packet and returns it.
 func (c *client) next() string {
 	c.n.w.t.Helper()
 	deadline := time.After(patience)
@@ -129,7 +129,7 @@ func (c *client) next() string {
 	}
 }
 
-// all takes what has come.
+// all returns all unread packets.
 func (c *client) all() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,7 +140,7 @@ func (c *client) all() []string {
 
 type presenceBody struct{ SocketID, UserID, Room string }
 
-// want waits for an event, which must have this name.
+// want waits for the next packet, which must be the event.
 func (c *client) want(event string) (body presenceBody) {
 	c.n.w.t.Helper()
 	packet := c.next()
@@ -170,14 +170,14 @@ func (c *client) wantNothing() {
 
 func conversation(id string) string { return `{"roomType":"conversation","roomId":"` + id + `"}` }
 
-// send emits an event about a room and returns the number of its ack.
+// send emits an event about a room and returns its ack id.
 func (c *client) send(event, room string) string {
 	c.acks++
 	c.text(fmt.Sprintf(`2%d["%s",%s]`, c.acks, event, conversation(room)))
 	return strconv.Itoa(c.acks)
 }
 
-// do emits an event about a room and waits for success. Nothing else may come.
+// do emits an event about a room. The next packet must be an ack with success.
 func (c *client) do(event, room string) {
 	c.n.w.t.Helper()
 	id := c.send(event, room)

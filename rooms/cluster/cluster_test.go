@@ -34,9 +34,9 @@ func TestMembersOnTwoNodes(t *testing.T) {
 	w.awaitRight()
 }
 
-// TestWhatAClientSaysKeepsItsOrder, however much of it is under way at once:
-// all of it waits for bob's event loop, which stands still.
-func TestWhatAClientSaysKeepsItsOrder(t *testing.T) {
+// All messages of clients wait for bob's event loop, which is stopped. When it runs
+// again, bob must get them in the order in which they were published.
+func TestMessagesOfAClientKeepTheirOrder(t *testing.T) {
 	const said = 20_000
 	w := newWorld(t)
 	a, b := w.node(), w.node()
@@ -53,7 +53,7 @@ func TestWhatAClientSaysKeepsItsOrder(t *testing.T) {
 	for i := range said {
 		a.cluster.Publish("conversation:1", codec.NewText(fmt.Appendf(nil, `42["n",%d]`, i)))
 	}
-	testkit.Await(t, "all of it to wait for bob", func() bool { return b.hub.Stats().MailboxWaiting == said })
+	testkit.Await(t, "all messages to wait for bob's loop", func() bool { return b.hub.Stats().MailboxWaiting == said })
 	release()
 	for i := range said {
 		if got, want := bob.next(), fmt.Sprintf(`42["n",%d]`, i); got != want {
@@ -62,10 +62,10 @@ func TestWhatAClientSaysKeepsItsOrder(t *testing.T) {
 	}
 }
 
-// Two who join a room at the same time on two nodes: each is entered into the
-// directory before the other nodes are asked about, so the later one finds the
-// earlier one there, and tells it.
-func TestOfTwoWhoJoinAtOnceOneHears(t *testing.T) {
+// Two clients join a room at the same time on two nodes. Each node writes the
+// directory before it reads it, so at least one of the clients must get
+// user_joined of the other.
+func TestOneOfTwoSimultaneousJoinsIsAnnouncedToTheOther(t *testing.T) {
 	const pairs, meetings = 8, 150
 	w := newWorld(t)
 	left, right := w.node(), w.node()
@@ -73,7 +73,7 @@ func TestOfTwoWhoJoinAtOnceOneHears(t *testing.T) {
 	for p := range pairs {
 		a, b := left.connect(fmt.Sprint("a", p)), right.connect(fmt.Sprint("b", p))
 		all.Go(func() {
-			heard := make(map[string]bool)
+			announced := make(map[string]bool)
 			for m := range meetings {
 				room := fmt.Sprint(p, "-", m)
 				var both sync.WaitGroup
@@ -87,11 +87,11 @@ func TestOfTwoWhoJoinAtOnceOneHears(t *testing.T) {
 					if _, rest, ok := strings.Cut(packet, `"user_joined",`); ok {
 						var body presenceBody
 						_ = json.Unmarshal([]byte(strings.TrimSuffix(rest, "]")), &body)
-						heard[body.Room] = true
+						announced[body.Room] = true
 					}
 				}
 				for m := range meetings {
-					if room := fmt.Sprint("conversation:", p, "-", m); !heard[room] {
+					if room := fmt.Sprint("conversation:", p, "-", m); !announced[room] {
 						rooms = append(rooms, room)
 					}
 				}
@@ -100,7 +100,7 @@ func TestOfTwoWhoJoinAtOnceOneHears(t *testing.T) {
 			deadline := time.Now().Add(patience)
 			for len(missing()) > 0 {
 				if time.Now().After(deadline) {
-					t.Errorf("nobody heard of the other in %v", missing())
+					t.Errorf("no client got user_joined of the other in the rooms %v", missing())
 					return
 				}
 				time.Sleep(2 * time.Millisecond)

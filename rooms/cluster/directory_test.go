@@ -11,15 +11,15 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// quiet makes the keepers and idle connections silent for the length of a
-// test, so that every command counts.
+// quiet makes all periodic commands so rare that none is sent during a test, so
+// that the commands of a test can be counted.
 func quiet(c *Config) { c.Lease, c.Linger, c.Server.AnswerTimeout = time.Hour, time.Hour, time.Hour }
 
-// checkedMeanwhile is how many rooms a node may compare with the directory in
-// the time of a short test.
+// checkedMeanwhile is the number of rooms that a node may compare with the
+// directory during a short test.
 const checkedMeanwhile = 100
 
-// calls returns the commands that the server executed while do ran.
+// calls returns the commands that Redis executed while do ran, with their numbers.
 func (w *world) calls(do func()) map[string]int {
 	w.t.Helper()
 	before := w.commandStats()
@@ -39,7 +39,7 @@ func (w *world) commandStats() map[string]int {
 		w.t.Fatal(err)
 	}
 	for _, own := range []string{"info", "hello", "command", "command|docs"} {
-		delete(calls, own) // redis-cli's
+		delete(calls, own) // sent by redis-cli
 	}
 	return calls
 }
@@ -64,7 +64,7 @@ func TestLocalRoomCostsNoCommand(t *testing.T) {
 		c.do("join_room", "1")
 	}
 	a.wantOf("user_joined", b)
-	a.do("typing", "1") // the first one looks into the directory
+	a.do("typing", "1") // the first event reads the directory
 	b.wantOf("user_typing", a)
 	w.settle()
 	got := w.calls(func() {
@@ -74,7 +74,7 @@ func TestLocalRoomCostsNoCommand(t *testing.T) {
 		}
 	})
 	if got["publish"]+got["sadd"]+got["srem"] != 0 || got["smembers"] > checkedMeanwhile {
-		t.Errorf("100 events in a local room cost %v, want no command but the check's", got)
+		t.Errorf("100 events in a local room cost the commands %v, want only reads of the check", got)
 	}
 }
 
@@ -90,7 +90,7 @@ func TestRoomOnTwoOfFiveNodesCostsOnePublish(t *testing.T) {
 	b.do("join_room", "1")
 	a.wantOf("user_joined", b)
 	w.settle()
-	testkit.Await(t, "both to know of each other", func() bool {
+	testkit.Await(t, "both nodes to count 2 members", func() bool {
 		return nodes[0].hub.Members("conversation:1")+nodes[3].hub.Members("conversation:1") == 4
 	})
 	a.do("typing", "1")
@@ -102,7 +102,7 @@ func TestRoomOnTwoOfFiveNodesCostsOnePublish(t *testing.T) {
 		}
 	})
 	if n := got["publish"]; n < 100 || n > 105 || got["sadd"]+got["srem"] != 0 {
-		t.Errorf("100 events in a room on 2 of 5 nodes cost %v, want publish:100 and a few that count members", got)
+		t.Errorf("100 events in a room on 2 of 5 nodes cost %v, want 100 to 105 publish, some of them counts of members", got)
 	}
 	for i, n := range nodes {
 		if s := n.cluster.Stats(); i != 3 && i != 0 && s.Received != 0 {
@@ -111,14 +111,14 @@ func TestRoomOnTwoOfFiveNodesCostsOnePublish(t *testing.T) {
 	}
 }
 
-func TestDirectoryIsWrittenForFirstAndLast(t *testing.T) {
+func TestDirectoryIsWrittenForTheFirstAndTheLastMember(t *testing.T) {
 	w := newOwnWorld(t)
-	a := w.node(quiet, func(c *Config) { c.Linger = 3 * time.Second }) // for six to leave and come back
+	a := w.node(quiet, func(c *Config) { c.Linger = 3 * time.Second }) // long enough for six clients to leave and join again
 	var crowd []*client
-	for i := range 6 { // on both shards
+	for i := range 6 { // three on each shard
 		crowd = append(crowd, a.connect(fmt.Sprint("user", i)))
 	}
-	w.settle() // their own rooms are in the directory
+	w.settle() // the rooms of the users are in the directory
 	before := a.cluster.Stats().Healed
 	got := w.calls(func() {
 		for _, c := range crowd {
@@ -130,10 +130,10 @@ func TestDirectoryIsWrittenForFirstAndLast(t *testing.T) {
 	// A read that Redis answered before the write finds the room missing, and
 	// the room is written again.
 	if healed := int(a.cluster.Stats().Healed - before); got["sadd"] != 1+healed {
-		t.Errorf("six joins of a room cost %v, and it was healed %d times; want one sadd beside", got, healed)
+		t.Errorf("six joins of a room cost %v, and it was healed %d times; want one sadd more than that", got, healed)
 	}
 	got = w.calls(func() {
-		for range 50 { // leaving and coming back in time costs nothing
+		for range 50 { // a join within the linger time costs no command
 			for _, event := range []string{"leave_room", "join_room"} {
 				for _, c := range crowd {
 					c.send(event, "1")
@@ -142,7 +142,7 @@ func TestDirectoryIsWrittenForFirstAndLast(t *testing.T) {
 		}
 	})
 	if got["sadd"]+got["srem"] != 0 {
-		t.Errorf("going and coming cost %v, want no change of the directory", got)
+		t.Errorf("leaves and joins within the linger time cost %v, want no change of the directory", got)
 	}
 	got = w.calls(func() {
 		for _, c := range crowd {
@@ -158,17 +158,17 @@ func TestDirectoryIsWrittenForFirstAndLast(t *testing.T) {
 	w.awaitRight()
 }
 
-func TestGracefulEndLeavesNothing(t *testing.T) {
+func TestGracefulShutdownLeavesNoKeys(t *testing.T) {
 	w := newOwnWorld(t)
 	a, b := w.node(), w.node()
 	for i := range 100 {
 		a.connect(fmt.Sprint("user", i)).do("join_room", strconv.Itoa(i))
 	}
-	w.settle() // nobody is told any more who has joined
+	w.settle() // no user_joined waits any more
 	b.connect("bob").do("join_room", "1")
 	b.fence()
 	a.close()
-	if got := w.cli("-n", "1", "DBSIZE"); got != "4" { // b's two rooms, its lease, the set of nodes
+	if got := w.cli("-n", "1", "DBSIZE"); got != "4" { // two rooms of b, its lease, the set of nodes
 		t.Errorf("%s keys are left, want 4: %s", got, w.cli("-n", "1", "KEYS", "*"))
 	}
 	if got := w.cli("-n", "1", "SMEMBERS", b.cluster.names.Room("conversation:1")); got != b.session() {
@@ -180,8 +180,9 @@ func TestGracefulEndLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestPrefixAndDatabaseKeepApart: pub/sub knows no databases.
-func TestPrefixAndDatabaseKeepApart(t *testing.T) {
+// Nodes with different prefixes or databases must not see each other. Databases
+// do not separate pub/sub, so the database is part of the channels' names.
+func TestNodesWithOtherPrefixOrDatabaseAreSeparate(t *testing.T) {
 	w := newOwnWorld(t)
 	var clients []*client
 	for _, c := range []struct {
@@ -204,7 +205,7 @@ func TestPrefixAndDatabaseKeepApart(t *testing.T) {
 	}
 }
 
-func TestClusterFigures(t *testing.T) {
+func TestClusterStatsCountNodesAndSockets(t *testing.T) {
 	w := newWorld(t)
 	a, b, c := w.node(), w.node(), w.node()
 	for i := range 3 {
@@ -217,7 +218,8 @@ func TestClusterFigures(t *testing.T) {
 	})
 }
 
-// TestDirectoryMemory: at most 150 bytes a room beside its key.
+// A room that two nodes hold must use at most 150 bytes of Redis in addition to
+// its key.
 func TestDirectoryMemory(t *testing.T) {
 	w := newOwnWorld(t)
 	a, b := w.node(quiet), w.node(quiet)

@@ -15,7 +15,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
-// A pair is two nodes with a member each of conversation:1.
+// A pair is a world with two nodes, each with a member of conversation:1.
 type pair struct {
 	*world
 	a, b     *node
@@ -25,21 +25,21 @@ type pair struct {
 func newPair(t *testing.T, change ...func(*Config)) *pair {
 	t.Helper()
 	p := &pair{world: newOwnWorld(t)}
-	p.seat(change...)
+	p.startPair(change...)
 	return p
 }
 
-// impatient has nodes notice soon that Redis is away.
+// impatient makes nodes notice within a second that Redis does not answer.
 func impatient(c *Config) { c.Server.AnswerTimeout = time.Second }
 
-// seat starts the nodes, the second one changed.
-func (p *pair) seat(change ...func(*Config)) {
+// startPair starts two nodes, the second one with changed settings, and joins.
+func (p *pair) startPair(change ...func(*Config)) {
 	p.t.Helper()
-	p.sit(p.node(impatient), p.node(append(change, impatient)...))
+	p.joinPair(p.node(impatient), p.node(append(change, impatient)...))
 }
 
-// sit has a client each join the room on two nodes.
-func (p *pair) sit(a, b *node) {
+// joinPair connects a client on each node, which joins the room.
+func (p *pair) joinPair(a, b *node) {
 	p.t.Helper()
 	p.a, p.b = a, b
 	p.ann, p.bob = p.a.connect("ann"), p.b.connect("bob")
@@ -49,9 +49,9 @@ func (p *pair) sit(a, b *node) {
 	p.ann.wantOf("user_joined", p.bob)
 }
 
-// wantTogether checks that the nodes hear each other, and nothing else. What was
-// said before may still be on its way to the other node.
-func (p *pair) wantTogether() {
+// wantConnectedPair checks that each client gets the events of the other one,
+// and nothing else, after messages from before have arrived.
+func (p *pair) wantConnectedPair() {
 	p.t.Helper()
 	p.awaitRight()
 	p.settle()
@@ -68,7 +68,7 @@ func (p *pair) wantTogether() {
 	p.bob.wantNothing()
 }
 
-// wantLocal checks that a node serves its own clients.
+// wantLocal checks that the clients of one node get each other's events.
 func (p *pair) wantLocal(n *node, old *client) {
 	p.t.Helper()
 	eve := n.connect("eve")
@@ -88,7 +88,7 @@ func (p *pair) awaitAway(nodes ...*node) {
 	}
 }
 
-// session is the node's session as Redis has it.
+// session returns the node's session as stored in Redis.
 func (n *node) session() string {
 	for _, session := range strings.Fields(n.w.cli("-n", "1", "SMEMBERS", n.cluster.names.Nodes())) {
 		if n.cluster.mine(session) {
@@ -107,12 +107,12 @@ func TestRedisKilledAndRestarted(t *testing.T) {
 	if err := p.redis.Launch(); err != nil {
 		t.Fatal(err)
 	}
-	p.wantTogether()
+	p.wantConnectedPair()
 }
 
 func TestRedisPaused(t *testing.T) {
-	// Too short to be noticed; over the lease; over the time after which
-	// connections count as dead.
+	// The pauses are too short to be noticed; longer than the lease; and longer
+	// than the time after which a connection counts as dead.
 	for _, pause := range []time.Duration{300 * time.Millisecond, 2500 * time.Millisecond, 4 * time.Second} {
 		t.Run(pause.String(), func(t *testing.T) {
 			p := newPair(t)
@@ -126,7 +126,7 @@ func TestRedisPaused(t *testing.T) {
 			if err := p.redis.Resume(); err != nil {
 				t.Fatal(err)
 			}
-			p.wantTogether()
+			p.wantConnectedPair()
 		})
 	}
 }
@@ -137,41 +137,42 @@ func TestRedisFlushed(t *testing.T) {
 		before := p.a.cluster.Stats().Sessions
 		p.cli("-n", "1", command)
 		testkit.Await(t, "a new session", func() bool { return p.a.cluster.Stats().Sessions > before })
-		p.wantTogether()
+		p.wantConnectedPair()
 	}
 }
 
-// TestDirectoryHeals from keys that were deleted: of a room that has been
-// spoken in, of one that nobody has spoken in, and of the set of nodes.
-func TestDirectoryHeals(t *testing.T) {
-	// A new session would write the rooms anyway: the lease is one that a busy
-	// machine does not miss.
+// Keys of the directory are deleted: those of a room with messages, of rooms
+// without, and the set of nodes. The nodes must write them again without a new
+// session.
+func TestDeletedKeysAreWrittenAgain(t *testing.T) {
+	// A new session would write the rooms as well. With a long lease a slow
+	// machine does not begin one.
 	p := newPair(t, func(c *Config) { c.Lease = 10 * time.Second })
 	names := p.a.cluster.names
 	for _, key := range []string{names.Room("conversation:1"), names.Room("user:ann"), names.Room("user:bob"), names.Nodes()} {
 		p.cli("-n", "1", "DEL", key)
-		testkit.Await(t, key+" to be there again", func() bool { return p.cli("-n", "1", "EXISTS", key) == "1" })
+		testkit.Await(t, key+" to be written again", func() bool { return p.cli("-n", "1", "EXISTS", key) == "1" })
 	}
-	p.wantTogether()
+	p.wantConnectedPair()
 	if a, b := p.a.cluster.Stats(), p.b.cluster.Stats(); a.Healed < 2 || b.Healed < 2 || a.Sessions+b.Sessions != 2 {
 		t.Errorf("%d and %d rooms healed, %d and %d sessions, want at least two each in one session", a.Healed, b.Healed, a.Sessions, b.Sessions)
 	}
 }
 
-// TestRenewalsDoNotWaitBehindTheDirectory: what is asked of the directory takes
-// longer than a lease.
-func TestRenewalsDoNotWaitBehindTheDirectory(t *testing.T) {
+// Reading the directory blocks for longer than a lease. Renewals use another
+// connection, so the session must go on.
+func TestRenewalsDoNotWaitForTheDirectory(t *testing.T) {
 	w := newWorld(t)
 	n := w.start()
 	testkit.Await(t, "a session", n.cluster.Ready)
 	sessions, client := n.cluster.Stats().Sessions, n.cluster.connections().directory
-	wait := client.B().Arbitrary("BLPOP").Keys(w.prefix + "nothing").Args("3.5").Build() // Redis goes on with the connection then
+	wait := client.B().Arbitrary("BLPOP").Keys(w.prefix + "nothing").Args("3.5").Build() // blocks the directory's connection for 3.5 s
 	if err := client.Do(t.Context(), wait).Error(); !rueidis.IsRedisNil(err) {
 		t.Fatal(err)
 	}
 	testkit.Await(t, "the answer to the next renewal", func() bool { return n.settled() })
 	if got := n.cluster.Stats().Sessions; got != sessions {
-		t.Errorf("%d sessions, and then %d: the lease has ended", sessions, got)
+		t.Errorf("%d sessions after the block, want %d: the lease has ended", got, sessions)
 	}
 }
 
@@ -181,7 +182,7 @@ func TestNodeKilled(t *testing.T) {
 	p.settle()
 	session := p.b.session()
 	p.b.halt()
-	testkit.Await(t, "the dead node's rooms to vanish", func() bool {
+	testkit.Await(t, "the dead node's rooms to be removed from the directory", func() bool {
 		for _, room := range []string{"conversation:1", "conversation:2", "user:bob"} {
 			if p.cli("-n", "1", "SISMEMBER", p.a.cluster.names.Room(room), session) != "0" {
 				return false
@@ -189,19 +190,19 @@ func TestNodeKilled(t *testing.T) {
 		}
 		return p.cli("-n", "1", "SISMEMBER", p.a.cluster.names.Nodes(), session) == "0"
 	})
-	testkit.Await(t, "the room to be known as local", func() bool { return !p.a.cluster.Elsewhere("conversation:1") })
+	testkit.Await(t, "the first node to know that the room is local", func() bool { return !p.a.cluster.Elsewhere("conversation:1") })
 	p.awaitRight()
 	if n := p.a.cluster.Stats().Nodes; n != 1 {
 		t.Errorf("%d nodes, want 1", n)
 	}
 }
 
-// cutPair has the second node behind a proxy.
+// newCutPair returns a pair whose second node connects to Redis through a proxy.
 func newCutPair(t *testing.T) (*pair, *testkit.Proxy) {
 	t.Helper()
 	p := &pair{world: newOwnWorld(t)}
 	proxy := newProxy(t, p.redis)
-	p.seat(behind(proxy))
+	p.startPair(viaProxy(proxy))
 	return p, proxy
 }
 
@@ -213,17 +214,18 @@ func TestNodeCutOffFromRedis(t *testing.T) {
 	p.wantLocal(p.a, p.ann)
 	testkit.Await(t, "the lease to end", func() bool { return p.a.cluster.Stats().Nodes == 1 })
 	proxy.Heal()
-	p.wantTogether()
+	p.wantConnectedPair()
 	p.b.connect("late").do("join_room", "3")
 	p.awaitRight()
 }
 
-// TestLateCommandsDoNoHarm: what hung on the way when a connection ended is
-// executed after its node has registered anew.
-func TestLateCommandsDoNoHarm(t *testing.T) {
+// Commands are held when a node loses its connection, and executed after the
+// node has begun a new session. They must not change the rooms of the new
+// session.
+func TestLateCommandsDoNotChangeTheNextSession(t *testing.T) {
 	p, proxy := newCutPair(t)
 	proxy.Hold()
-	for i := range 20 { // these changes hang
+	for i := range 20 { // these changes are held
 		p.b.open(fmt.Sprint("hanging", i))
 		p.bob.send("leave_room", "1")
 		p.bob.send("join_room", "1")
@@ -231,35 +233,37 @@ func TestLateCommandsDoNoHarm(t *testing.T) {
 	p.awaitAway(p.b)
 	testkit.Await(t, "the lease to end", func() bool { return p.a.cluster.Stats().Nodes == 1 })
 	proxy.Heal()
-	p.wantTogether()
+	p.wantConnectedPair()
 }
 
-// TestNodeWithoutSubscription is not connected, and is again when it may.
-func TestNodeWithoutSubscription(t *testing.T) {
+// A node whose user may not subscribe must count as disconnected, until it may
+// again.
+func TestNodeThatMayNotSubscribeIsDisconnected(t *testing.T) {
 	p := &pair{world: newOwnWorld(t)}
 	p.cli("ACL", "SETUSER", "deaf", "on", ">secret", "allkeys", "allchannels", "allcommands")
-	p.seat(func(c *Config) { c.Server.Username, c.Server.Password = "deaf", "secret" })
+	p.startPair(func(c *Config) { c.Server.Username, c.Server.Password = "deaf", "secret" })
 	p.cli("ACL", "SETUSER", "deaf", "-subscribe")
 	p.cli("CLIENT", "KILL", "TYPE", "pubsub")
 	p.awaitAway(p.b)
 	testkit.Await(t, "the other node to be back", func() bool { return p.a.cluster.Connected() })
 	p.cli("ACL", "SETUSER", "deaf", "+subscribe")
-	p.wantTogether()
+	p.wantConnectedPair()
 }
 
-// TestMissedCountsAreAskedFor: a count that was told while the subscription was
-// lost.
-func TestMissedCountsAreAskedFor(t *testing.T) {
+// A node loses its subscription while another one publishes a count of members.
+// It must ask for the count when it is subscribed again.
+func TestMissedCountsAreRequested(t *testing.T) {
 	p := newPair(t)
 	p.awaitMembers("conversation:1", 2)
 	p.cli("CLIENT", "KILL", "TYPE", "pubsub")
 	p.a.cluster.Counted("conversation:1", 5)
-	testkit.Await(t, "the other node to know", func() bool { return p.b.cluster.Members("conversation:1") == 5 })
-	p.wantTogether()
+	testkit.Await(t, "the other node to count 5 members", func() bool { return p.b.cluster.Members("conversation:1") == 5 })
+	p.wantConnectedPair()
 }
 
-// TestQueueIsBounded: a client that types on while Redis is away fills no
-// memory.
+// Redis is down and clients go on sending. The queue of messages must not
+// exceed its limit; messages beyond it are dropped and counted, and volatile
+// ones are dropped at once.
 func TestQueueIsBounded(t *testing.T) {
 	p := newPair(t)
 	p.redis.Kill()
@@ -270,7 +274,7 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	s := p.a.cluster.Stats()
 	if s.Queued > defaultQueue || s.Dropped[DropQueueFull]+s.Dropped[DropFailed] < 5000 {
-		t.Errorf("%d messages wait and %v were dropped, want at most %d", s.Queued, s.Dropped, defaultQueue)
+		t.Errorf("%d messages wait, want %d at most; %v were dropped, want 5000 at least", s.Queued, defaultQueue, s.Dropped)
 	}
 	typing := codec.NewText([]byte(`42["user_typing"]`))
 	typing.Volatile = true
@@ -289,24 +293,24 @@ func TestStartsWithoutRedis(t *testing.T) {
 			p.ann = p.a.connect("ann")
 			p.ann.do("join_room", "1")
 			if got := p.a.cluster.Elsewhere("conversation:1"); got == alone {
-				t.Errorf("elsewhere %v", got)
+				t.Errorf("Elsewhere is %v without Redis, want %v", got, !alone)
 			}
 			if err := w.redis.Launch(); err != nil {
 				t.Fatal(err)
 			}
 			p.b = w.node()
 			p.a.awaitConnected()
-			p.settle() // nobody is told any more that ann has joined
+			p.settle() // ann's user_joined does not wait any more
 			p.bob = p.b.connect("bob")
 			p.bob.do("join_room", "1")
-			p.wantTogether()
+			p.wantConnectedPair()
 		})
 	}
 }
 
-// TestFailoverBehindAStableAddress: the replica is promoted and the address
-// leads to it, while connections to the old master, which is now its replica,
-// stay.
+// A replica is promoted behind an address that now leads to it. The connections
+// to the old master stay open, and it is a replica now, which refuses writes.
+// The nodes must connect again and reach the new master.
 func TestFailoverBehindAStableAddress(t *testing.T) {
 	w := newOwnWorld(t)
 	replica, err := redistest.Start(nil, "--replicaof", "127.0.0.1 "+strconv.Itoa(w.redis.Port))
@@ -318,7 +322,7 @@ func TestFailoverBehindAStableAddress(t *testing.T) {
 	})
 	proxy := newProxy(t, w.redis)
 	p := &pair{world: w}
-	p.sit(w.node(impatient, behind(proxy)), w.node(impatient, behind(proxy)))
+	p.joinPair(w.node(impatient, viaProxy(proxy)), w.node(impatient, viaProxy(proxy)))
 	if out, err := replica.CLI("REPLICAOF", "NO", "ONE"); err != nil {
 		t.Fatal(out, err)
 	}
@@ -328,13 +332,13 @@ func TestFailoverBehindAStableAddress(t *testing.T) {
 	for _, n := range []*node{p.a, p.b} {
 		n.awaitConnected()
 	}
-	w.redis = replica // where the directory is now
-	p.wantTogether()
+	w.redis = replica // the directory is here now
+	p.wantConnectedPair()
 }
 
-// TestRoomsChangeWhileTheNodeLeaves: event loops go on while a node takes its
-// rooms out of the directory, and nothing of them is left there.
-func TestRoomsChangeWhileTheNodeLeaves(t *testing.T) {
+// Event loops change rooms while a node leaves the cluster and removes its
+// rooms from the directory. No key must be left.
+func TestLeavingNodeLeavesNoKeysWhileRoomsChange(t *testing.T) {
 	w := newOwnWorld(t)
 	n := w.node()
 	for i := range 5000 {
@@ -366,9 +370,9 @@ func TestRoomsChangeWhileTheNodeLeaves(t *testing.T) {
 	}
 }
 
-// TestOneUsersBurstDelaysNobody: while hundreds of thousands of joins of one
-// user wait for the directory, another user's room is entered and spoken in.
-func TestOneUsersBurstDelaysNobody(t *testing.T) {
+// One user joins and writes to 40,000 rooms. While most of them wait for the
+// directory, another user's room must be written and its messages sent.
+func TestJoinsOfOneUserDoNotDelayOthers(t *testing.T) {
 	const burst = 40_000
 	p := newPair(t)
 	joined := codec.NewText([]byte(`42["user_joined"]`))
@@ -378,13 +382,13 @@ func TestOneUsersBurstDelaysNobody(t *testing.T) {
 		p.a.cluster.Publish(room, joined)
 	}
 	eve := p.a.connect("eve")
-	eve.do("join_room", "1") // bob's, too
+	eve.do("join_room", "1") // bob is in it
 	p.bob.wantOf("user_joined", eve)
-	eve.do("join_room", "2") // a room that nobody has entered before
-	testkit.Await(t, "the room to be known", func() bool { return !p.a.cluster.Elsewhere("conversation:2") })
+	eve.do("join_room", "2") // a new room
+	testkit.Await(t, "the node to know that the other room is local", func() bool { return !p.a.cluster.Elsewhere("conversation:2") })
 	waiting := p.a.cluster.Stats().Waiting
-	t.Logf("%d rooms of the burst wait when the other user's room is known", waiting)
+	t.Logf("%d rooms of the burst wait when the other user's room has been read", waiting)
 	if waiting < burst/2 {
-		t.Errorf("%d rooms wait, want most of %d: the other user's came behind them", waiting, burst)
+		t.Errorf("%d rooms wait when the other user's room has been read, want %d at least", waiting, burst/2)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-func TestWhetherOthersHoldARoom(t *testing.T) {
+func TestHeldElsewhere(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.node(), w.node()
 	held := func(n *node, rooms ...string) (yes, known bool) {
@@ -37,14 +37,14 @@ func TestWhetherOthersHoldARoom(t *testing.T) {
 	want(b, true, "conversation:1")
 	ann.do("leave_room", "1")
 	bob.wantOf("user_left", ann) // the directory keeps the room for the linger time
-	testkit.Await(t, "the room to be held by one", func() bool { yes, known := held(b, "conversation:1"); return known && !yes })
+	testkit.Await(t, "the room to be held by one node", func() bool { yes, known := held(b, "conversation:1"); return known && !yes })
 	want(a, true, "conversation:1")
 
 	bob.do("leave_room", "1")
-	testkit.Await(t, "the room to be held by nobody", func() bool { yes, known := held(a, "conversation:1"); return known && !yes })
+	testkit.Await(t, "the room to be held by no node", func() bool { yes, known := held(a, "conversation:1"); return known && !yes })
 }
 
-func TestWhetherOthersHoldARoomIsNotKnownWithoutRedis(t *testing.T) {
+func TestHeldElsewhereIsNotKnownWithoutRedis(t *testing.T) {
 	w := newOwnWorld(t)
 	n := w.node()
 	w.redis.Kill()
@@ -52,6 +52,6 @@ func TestWhetherOthersHoldARoomIsNotKnownWithoutRedis(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if yes, known := n.cluster.HeldElsewhere(ctx, []string{"conversation:1"}); yes || known {
-		t.Errorf("held elsewhere: %v, known: %v", yes, known)
+		t.Errorf("held elsewhere: %v, known: %v; want neither without Redis", yes, known)
 	}
 }

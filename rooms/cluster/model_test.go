@@ -16,9 +16,9 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// TestClusterAgreesWithAModel has nodes and clients come and go at random, and
-// do things at once; with a database that is flushed now and then, and with
-// connections that lag, each by itself.
+// Nodes and clients start, act and stop at random, several at a time, and what
+// clients get is compared with a model. In some seeds the database is flushed,
+// and in some the connections to Redis have lag.
 func TestClusterAgreesWithAModel(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -48,7 +48,7 @@ func (w *world) modelNode(lag time.Duration) modelNode {
 		if lag > 0 {
 			proxy := newProxy(w.t, w.redis)
 			proxy.Lag(lag)
-			behind(proxy)(c)
+			viaProxy(proxy)(c)
 		}
 	})
 	for _, other := range w.nodes {
@@ -71,7 +71,7 @@ func (m modelNode) Connect(user string) (clustertest.Client, error) {
 	return &modelClient{client: m.n.connect(user)}, nil
 }
 
-// Publish delivers to all nodes, as their logs do: one event after the other.
+// Publish delivers an event to all nodes, in the same order, as the log does.
 func (m modelNode) Publish(room, text string) error {
 	body := codec.NewText(fmt.Appendf(nil, `42["new_message",{"text":%q}]`, text))
 	m.n.w.logging.Lock()
@@ -93,21 +93,21 @@ func (m modelNode) Received() error {
 	return nil
 }
 
-// drained waits until what is in the mailboxes is with the clients.
+// drained waits until the mailboxes are empty and the clients have the messages.
 func (n *node) drained() {
 	for n.hub.Stats().MailboxWaiting > 0 {
 		time.Sleep(time.Millisecond)
 	}
-	for i := range n.hub.Shards() { // a task runs behind what was taken out of the mailbox
+	for i := range n.hub.Shards() { // a task runs after the messages that were taken out of the mailbox
 		done := make(chan struct{})
 		n.hub.Shard(i).Post(func(time.Time) { close(done) })
 		<-done
 	}
 }
 
-// received returns when the node's clients have what the other nodes have
-// published. It sends something to the node itself that it counts, behind all of
-// that.
+// received waits until the node's clients have what other nodes have published.
+// It publishes a malformed message on the node's channel, and waits until the
+// node has counted it.
 func (n *node) received() {
 	n.w.t.Helper()
 	malformed := func() int64 { return n.cluster.Stats().Dropped[DropMalformed] }
@@ -128,7 +128,7 @@ func (n *node) received() {
 
 func (m modelNode) Kill() { m.n.halt() }
 
-// modelClient keeps what it has heard.
+// A modelClient keeps the events it has received.
 type modelClient struct {
 	*client
 	log []string
@@ -144,11 +144,11 @@ func (m *modelClient) Do(event, room string) error {
 			}
 			return nil
 		}
-		m.hear(packet)
+		m.record(packet)
 	}
 }
 
-func (m *modelClient) hear(packet string) {
+func (m *modelClient) record(packet string) {
 	var parts []json.RawMessage
 	var name string
 	var body struct{ Text, UserID, Room string }
@@ -161,7 +161,7 @@ func (m *modelClient) hear(packet string) {
 
 func (m *modelClient) Heard() []string {
 	for _, packet := range m.all() {
-		m.hear(packet)
+		m.record(packet)
 	}
 	return m.log
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// order gives every node an order of the back office, as their logs do.
+// order gives an order to every node, as the log of services does.
 func (w *world) order(o rooms.Order) {
 	w.t.Helper()
 	for _, n := range w.nodes {
@@ -22,7 +22,7 @@ func (w *world) order(o rooms.Order) {
 	}
 }
 
-// order gives it to one node.
+// order gives an order to one node.
 func (n *node) order(o rooms.Order) {
 	n.w.t.Helper()
 	if err := n.hub.Obey(o); err != nil {
@@ -35,7 +35,7 @@ func revocation(token string) rooms.Order {
 	return rooms.Order{TokenID: token, Until: time.Now().Add(time.Hour), Reason: "revoked"}
 }
 
-// wantEnded waits for the goodbye of a client that was disconnected by order.
+// wantEnded waits for session_ended and DISCONNECT.
 func (c *client) wantEnded(reason string) {
 	c.n.w.t.Helper()
 	for _, want := range []string{`42["session_ended",{"reason":"` + reason + `"}]`, "41"} {
@@ -48,7 +48,7 @@ func (c *client) wantEnded(reason string) {
 func (n *node) wantRefused(token string) {
 	n.w.t.Helper()
 	if got := n.open(token).next(); !strings.Contains(got, "jwt revoked") {
-		n.w.t.Errorf("%s: token %s: %s, want it to be refused", n.name, token, got)
+		n.w.t.Errorf("%s: token %s: got %s, want it to be refused", n.name, token, got)
 	}
 }
 
@@ -59,7 +59,7 @@ func (w *world) wantOrders(want int) {
 	})
 }
 
-func TestOrdersThatLastAreKnownToNodesThatStartLater(t *testing.T) {
+func TestStoredOrdersApplyToNodesThatStartLater(t *testing.T) {
 	w := newWorld(t)
 	var anns, bobs []*client
 	for range 3 {
@@ -71,7 +71,7 @@ func TestOrdersThatLastAreKnownToNodesThatStartLater(t *testing.T) {
 	for _, ann := range anns {
 		ann.wantEnded("blocked")
 	}
-	w.wantOrders(0) // it does not last
+	w.wantOrders(0) // a disconnection is not stored
 	for _, n := range w.nodes {
 		n.connect("ann/1").hangUp()
 	}
@@ -80,14 +80,14 @@ func TestOrdersThatLastAreKnownToNodesThatStartLater(t *testing.T) {
 		bob.wantEnded("revoked")
 	}
 	w.wantOrders(1)
-	w.node() // it starts later
+	w.node() // starts after the order
 	for _, n := range w.nodes {
 		n.wantRefused("bob/2")
 		n.connect("bob/3")
 	}
 }
 
-func TestNodeThatWasCutOffObeysWhenItIsBack(t *testing.T) {
+func TestNodeThatWasCutOffExecutesOrdersWhenItIsBack(t *testing.T) {
 	p, proxy := newCutPair(t)
 	eve := p.b.connect("eve/1")
 	proxy.Cut()
@@ -99,9 +99,9 @@ func TestNodeThatWasCutOffObeysWhenItIsBack(t *testing.T) {
 	p.b.wantRefused("eve/1")
 }
 
-// TestOrdersOutliveRedis: a Redis that has lost everything is told again, and of
-// what was kept while it was away.
-func TestOrdersOutliveRedis(t *testing.T) {
+// Redis loses all orders, and another one is given while it is down. When Redis
+// is back, the nodes must write all orders again.
+func TestOrdersAreWrittenAgainWhenRedisLosesThem(t *testing.T) {
 	p := newPair(t)
 	p.order(revocation("1"))
 	p.wantOrders(1)
@@ -119,8 +119,9 @@ func TestOrdersOutliveRedis(t *testing.T) {
 	}
 }
 
-// TestOrdersThatHaveEndedAreForgotten, and those that are too many.
-func TestOrdersThatHaveEndedAreForgotten(t *testing.T) {
+// Expired orders must be removed from Redis, and no more than orders.Most must
+// be stored.
+func TestExpiredOrdersAreRemoved(t *testing.T) {
 	w := newOwnWorld(t)
 	a := w.node()
 	now := time.Now()
@@ -131,10 +132,10 @@ func TestOrdersThatHaveEndedAreForgotten(t *testing.T) {
 	}
 	add("1")
 	w.node().connect("ann/1")
-	w.wantOrders(0) // pruned by reading
+	w.wantOrders(0) // removed by the node that reads the orders
 	add("1")
 	a.order(revocation("2"))
-	w.wantOrders(1) // and by writing
+	w.wantOrders(1) // the expired one is removed by the node that writes
 
 	cs := a.cluster.connections()
 	for i := 0; i < orders.Most; {

@@ -35,15 +35,15 @@ func TestParseURL(t *testing.T) {
 	}
 	for _, text := range []string{"", "redis", "http://redis", "redis://redis/x", "redis://redis/1/2", "redis://u:secret@a b"} {
 		if _, _, err := ParseURL(text); err == nil {
-			t.Errorf("%q was accepted", text)
+			t.Errorf("%q was accepted, want an error", text)
 		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("the error tells the password: %v", err)
+			t.Errorf("the error contains the password: %v", err)
 		}
 	}
 }
 
 func TestNewRefusesBraces(t *testing.T) {
 	if _, err := New(Config{Prefix: "a{b}", Server: Server{Addresses: []string{"x:1"}}}); err == nil {
-		t.Error("braces in the prefix were accepted")
+		t.Error("a prefix with braces was accepted, want an error")
 	}
 }

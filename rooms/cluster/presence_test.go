@@ -15,58 +15,58 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/presence"
 )
 
-// services stand for RabbitMQ and who is behind it: they write down what they
-// are told. It may be away, lose confirms, and get events twice.
-type services struct {
+// fakeServices stands for RabbitMQ and the services behind it. It records
+// presence events. It can be down, lose confirms, and get events twice.
+type fakeServices struct {
 	grace time.Duration
 
-	mu     sync.Mutex // guards the following
-	away   bool
-	unsure bool             // some events are taken and not confirmed
-	late   []presence.Event // that come once more, later
-	heard  []presence.Event
+	mu         sync.Mutex       // guards the following
+	down       bool             // every publish fails
+	unreliable bool             // some events are recorded and not confirmed, some come twice
+	late       []presence.Event // recorded a second time by the next call of set
+	events     []presence.Event
 }
 
-func (s *services) Connected() bool {
+func (s *fakeServices) Connected() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.away
+	return !s.down
 }
 
-func (s *services) set(away, unsure bool) {
+func (s *fakeServices) set(down, unreliable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.away, s.unsure = away, unsure
+	s.down, s.unreliable = down, unreliable
 	for _, e := range s.late {
-		if !away {
-			s.heard = append(s.heard, e)
+		if !down {
+			s.events = append(s.events, e)
 		}
 	}
 	s.late = nil
 }
 
-// count returns how many events were heard; more may come.
-func (s *services) count() int {
+// count returns the number of events so far; more may come.
+func (s *fakeServices) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.heard)
+	return len(s.events)
 }
 
-func (s *services) Publish(e presence.Event, done func(error)) bool {
+func (s *fakeServices) Publish(e presence.Event, done func(error)) bool {
 	go func() {
 		s.mu.Lock()
 		var err error
 		switch {
-		case s.away:
+		case s.down:
 			err = errors.New("RabbitMQ is away")
-		case s.unsure && rand.IntN(4) == 0:
-			s.heard = append(s.heard, e)
+		case s.unreliable && rand.IntN(4) == 0:
+			s.events = append(s.events, e)
 			err = errors.New("the confirm was lost")
 		default:
-			if s.unsure && rand.IntN(4) == 0 {
+			if s.unreliable && rand.IntN(4) == 0 {
 				s.late = append(s.late, e)
 			}
-			s.heard = append(s.heard, e)
+			s.events = append(s.events, e)
 		}
 		s.mu.Unlock()
 		done(err)
@@ -74,41 +74,42 @@ func (s *services) Publish(e presence.Event, done func(error)) bool {
 	return true
 }
 
-// states returns what services know: for each room whether somebody is there.
-// Events with an id that they have had are dropped.
-func (s *services) states(t *testing.T) map[string]bool {
+// states returns which rooms have members, according to the events. It ignores
+// events whose id it has seen, and checks that the others alternate for each
+// room.
+func (s *fakeServices) states(t *testing.T) map[string]bool {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ids := make(map[string]presence.Event)
 	there := make(map[string]bool)
-	for _, e := range s.heard {
+	for _, e := range s.events {
 		if first, twice := ids[e.ID]; twice {
 			if first.Room != e.Room || first.Key != e.Key {
-				t.Errorf("%s: first %+v, then %+v", e.ID, first, e)
+				t.Errorf("two events with the id %s differ: %+v and %+v", e.ID, first, e)
 			}
 			continue
 		}
 		ids[e.ID] = e
 		now := e.Key == "user.online" || e.Key == "room.occupied"
 		if there[e.Room] == now {
-			t.Errorf("%s for %s, and that is what was told before", e.Key, e.Room)
+			t.Errorf("%s for %s came twice in a row", e.Key, e.Room)
 		}
 		there[e.Room] = now
 		if now != (e.N > 0) {
-			t.Errorf("%+v", e)
+			t.Errorf("the count of members contradicts the key: %+v", e)
 		}
 	}
 	maps.DeleteFunc(there, func(_ string, yes bool) bool { return !yes })
 	return there
 }
 
-// story returns the keys of what was told of a room, duplicates left out.
-func (s *services) story(room string) (keys []string) {
+// history returns the keys and counts of a room's events, without duplicates.
+func (s *fakeServices) history(room string) (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ids := make(map[string]bool)
-	for _, e := range s.heard {
+	for _, e := range s.events {
 		if e.Room == room && !ids[e.ID] {
 			keys = append(keys, fmt.Sprintf("%s %d", e.Key, e.N))
 			ids[e.ID] = true
@@ -117,21 +118,21 @@ func (s *services) story(room string) (keys []string) {
 	return keys
 }
 
-func (s *services) await(t *testing.T, room string, want ...string) {
+func (s *fakeServices) await(t *testing.T, room string, want ...string) {
 	t.Helper()
-	testkit.Await(t, fmt.Sprint(room, ": ", want), func() bool { return slices.Equal(s.story(room), want) || len(s.story(room)) > len(want) })
-	if got := s.story(room); !slices.Equal(got, want) {
-		t.Fatalf("%s: told %q, want %q", room, got, want)
+	testkit.Await(t, fmt.Sprint(room, ": ", want), func() bool { return slices.Equal(s.history(room), want) || len(s.history(room)) > len(want) })
+	if got := s.history(room); !slices.Equal(got, want) {
+		t.Fatalf("events of %s: %q, want %q", room, got, want)
 	}
 }
 
 func newServicesWorld(t *testing.T, grace time.Duration) *world {
 	w := newWorld(t)
-	w.services = &services{grace: grace}
+	w.services = &fakeServices{grace: grace}
 	return w
 }
 
-func TestServicesAreToldOfFirstAndLastOnAllNodes(t *testing.T) {
+func TestPresenceEventsForTheFirstAndTheLastSocketOfAllNodes(t *testing.T) {
 	w := newServicesWorld(t, time.Millisecond)
 	a, b := w.node(), w.node()
 	ann := a.connect("ann")
@@ -153,12 +154,12 @@ func TestServicesAreToldOfFirstAndLastOnAllNodes(t *testing.T) {
 	w.services.await(t, "user:ann", "user.online 1", "user.offline 0")
 	list, err := a.present.Users(t.Context(), []string{"ann"})
 	if err != nil || list[0].Sockets != 0 || list[0].Nodes != 0 || time.Since(list[0].LastSeen).Abs() > time.Minute || !list[0].Since.IsZero() {
-		t.Errorf("who was here: %+v, %v", list, err)
+		t.Errorf("the user who has left: %+v, %v", list, err)
 	}
 }
 
-func TestWhoIsBackWithinTheGraceWasNeverAway(t *testing.T) {
-	const grace = 5 * time.Second // to hang up and be back three times
+func TestNoPresenceEventForAReturnWithinTheGrace(t *testing.T) {
+	const grace = 5 * time.Second // long enough to hang up and connect again three times
 	w := newServicesWorld(t, grace)
 	a, b := w.node(), w.node()
 	ann := a.connect("ann")
@@ -173,12 +174,12 @@ func TestWhoIsBackWithinTheGraceWasNeverAway(t *testing.T) {
 	ann.hangUp()
 	w.services.await(t, "user:ann", "user.online 1", "user.offline 0")
 	w.services.await(t, "conversation:1", "room.occupied 1", "room.vacated 0")
-	if early := grace - time.Since(left); early > 2*time.Millisecond { // Redis counts whole ones
-		t.Errorf("told %v before the grace was over", early)
+	if early := grace - time.Since(left); early > 2*time.Millisecond { // Redis counts whole milliseconds
+		t.Errorf("the events came %v before the end of the grace", early)
 	}
 }
 
-func TestOtherNodesTellForADeadOne(t *testing.T) {
+func TestPresenceEventsOfADeadNodeAreSentByOthers(t *testing.T) {
 	w := newServicesWorld(t, time.Millisecond)
 	a, b := w.node(), w.node()
 	ann := a.connect("ann")
@@ -187,13 +188,14 @@ func TestOtherNodesTellForADeadOne(t *testing.T) {
 	b.connect("bob")
 	ann.do("join_room", "1")
 	w.services.await(t, "conversation:1", "room.occupied 1")
-	// Whoever removes a session has renewed its own for the length of a lease.
-	testkit.Await(t, "b to be steady", func() bool { return b.present.steadyFor(2 * time.Second) })
+	// A node removes sessions of others only after it has renewed its own for
+	// the length of a lease.
+	testkit.Await(t, "b to have renewed its session for a lease", func() bool { return b.present.steadyFor(2 * time.Second) })
 	a.halt()
 	w.services.await(t, "user:ann", "user.online 1", "user.offline 0")
 	w.services.await(t, "conversation:1", "room.occupied 1", "room.vacated 0")
-	if got := w.services.story("user:bob"); len(got) != 1 {
-		t.Errorf("bob, who is on the other node too: %q", got)
+	if got := w.services.history("user:bob"); len(got) != 1 {
+		t.Errorf("events of bob, who is on the other node too: %q, want only user.online", got)
 	}
 }
 
@@ -203,7 +205,7 @@ func (p *Presence) steadyFor(d time.Duration) bool {
 	return p.core.Steady(d, time.Now())
 }
 
-func TestTheLastStateIsToldWhenRabbitMQIsBack(t *testing.T) {
+func TestPresenceIsSentWhenRabbitMQIsBack(t *testing.T) {
 	w := newServicesWorld(t, time.Millisecond)
 	a, b := w.node(), w.node()
 	ann := a.connect("ann")
@@ -216,7 +218,7 @@ func TestTheLastStateIsToldWhenRabbitMQIsBack(t *testing.T) {
 		list, err := b.present.Users(t.Context(), []string{"ann", "bob", "eve"})
 		return err == nil && list[0].Sockets == 0 && list[1].Sockets == 1 && list[2].Sockets == 1
 	})
-	eve.hangUp() // there and back: nobody needs to know
+	eve.hangUp() // online and offline again before any event was confirmed
 	testkit.Await(t, "eve to be gone", func() bool {
 		list, err := b.present.Users(t.Context(), []string{"eve"})
 		return err == nil && list[0].Sockets == 0
@@ -224,14 +226,14 @@ func TestTheLastStateIsToldWhenRabbitMQIsBack(t *testing.T) {
 	w.services.set(false, false)
 	w.services.await(t, "user:ann", "user.online 1", "user.offline 0")
 	w.services.await(t, "user:bob", "user.online 1")
-	if got := w.services.story("user:eve"); len(got) != 0 {
-		t.Errorf("eve: %q", got)
+	if got := w.services.history("user:eve"); len(got) != 0 {
+		t.Errorf("events of eve: %q, want none", got)
 	}
 	bob.hangUp()
 	w.services.await(t, "user:bob", "user.online 1", "user.offline 0")
 }
 
-func TestANodeThatLeavesTakesItsUsersOut(t *testing.T) {
+func TestPresenceOfANodeThatLeavesIsRemoved(t *testing.T) {
 	w := newServicesWorld(t, time.Millisecond)
 	a, b := w.node(), w.node()
 	a.connect("ann")
@@ -248,31 +250,32 @@ func TestANodeThatLeavesTakesItsUsersOut(t *testing.T) {
 	testkit.Await(t, "everything to be confirmed", func() bool { return keys("*untold*") == "" })
 	b.close()
 	for key := range strings.FieldsSeq(keys("*presence*")) {
-		if !strings.HasSuffix(key, ":of:user:ann") { // when she was seen last
-			t.Errorf("left in Redis: %s", key)
+		if !strings.HasSuffix(key, ":of:user:ann") { // the time at which she was last seen
+			t.Errorf("Redis still has the key %s", key)
 		}
 	}
 }
 
-// TestPresenceOfManyWhoComeAndGo: whatever dies and is away, services see the
-// states of each user and room alternate and end in the truth.
-func TestPresenceOfManyWhoComeAndGo(t *testing.T) {
+// Clients connect and close at random, while nodes crash, lose Redis, or their
+// commands arrive late, and RabbitMQ is down or loses confirms. The events of
+// each user and room must alternate, and end with who is connected.
+func TestPresenceWithRandomClientsAndFaults(t *testing.T) {
 	w := newWorld(t)
-	w.services = &services{grace: 20 * time.Millisecond}
+	w.services = &fakeServices{grace: 20 * time.Millisecond}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	var proxies []*testkit.Proxy // of each node
 	start := func() (*node, *testkit.Proxy) {
 		proxy := newProxy(t, w.redis)
-		return w.node(behind(proxy)), proxy
+		return w.node(viaProxy(proxy)), proxy
 	}
 	var nodes []*node
 	for range 3 {
 		n, proxy := start()
 		nodes, proxies = append(nodes, n), append(proxies, proxy)
 	}
-	online := make(map[*client]string) // and the room that each has joined
+	online := make(map[*client]string) // each connected client, with the room it has joined
 	perNode := make(map[*node][]*client)
 	for step := range 3000 {
 		i := r.IntN(len(nodes))
@@ -292,7 +295,7 @@ func TestPresenceOfManyWhoComeAndGo(t *testing.T) {
 			c.hangUp()
 		case k < 993:
 			w.services.set(r.IntN(2) == 0, r.IntN(2) == 0)
-		case k < 995: // its commands come late, perhaps when it counts as dead
+		case k < 995: // its commands arrive late, perhaps after its lease has ended
 			proxies[i].Hold()
 		case k < 997:
 			proxies[i].Cut()
@@ -319,34 +322,34 @@ func TestPresenceOfManyWhoComeAndGo(t *testing.T) {
 		want["user:"+strings.SplitN(c.name, " ", 2)[0]] = true
 		want["conversation:"+room] = true
 	}
-	testkit.Await(t, "services to know the truth", func() bool { return maps.Equal(w.services.states(t), want) || t.Failed() })
+	testkit.Await(t, "the events to match the connected clients", func() bool { return maps.Equal(w.services.states(t), want) || t.Failed() })
 	got := w.services.states(t)
 	if !maps.Equal(got, want) {
-		t.Errorf("services know %v, want %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+		t.Errorf("according to the events %v have members, want %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
 	}
 	for _, n := range nodes {
 		t.Logf("%s: %+v", n.name, n.present.Stats())
 	}
-	t.Logf("%d events told, %d rooms", w.services.count(), len(want))
+	t.Logf("%d events, %d rooms", w.services.count(), len(want))
 }
 
-func TestANodeThatIsCutOffFromRedisIsToldToBeGoneAndBack(t *testing.T) {
+func TestPresenceOfANodeThatIsCutOffFromRedis(t *testing.T) {
 	w := newServicesWorld(t, time.Millisecond)
 	proxy := newProxy(t, w.redis)
-	a, b := w.node(behind(proxy)), w.node()
+	a, b := w.node(viaProxy(proxy)), w.node()
 	a.connect("ann")
 	w.services.await(t, "user:ann", "user.online 1")
-	testkit.Await(t, "b to be steady", func() bool { return b.present.steadyFor(2 * time.Second) })
+	testkit.Await(t, "b to have renewed its session for a lease", func() bool { return b.present.steadyFor(2 * time.Second) })
 	proxy.Hold()
 	w.services.await(t, "user:ann", "user.online 1", "user.offline 0")
-	proxy.Heal() // what was on its way comes late
+	proxy.Heal() // held commands are executed late
 	w.services.await(t, "user:ann", "user.online 1", "user.offline 0", "user.online 1")
 }
 
-func TestAShortCutFromRedisMakesNoEvents(t *testing.T) {
+func TestNoPresenceEventForAShortLossOfRedis(t *testing.T) {
 	w := newServicesWorld(t, time.Millisecond)
 	proxy := newProxy(t, w.redis)
-	a, _ := w.node(behind(proxy)), w.node()
+	a, _ := w.node(viaProxy(proxy)), w.node()
 	ann := a.connect("ann")
 	ann.do("join_room", "1")
 	w.services.await(t, "conversation:1", "room.occupied 1")
@@ -354,13 +357,13 @@ func TestAShortCutFromRedisMakesNoEvents(t *testing.T) {
 	proxy.Cut()
 	proxy.Heal()
 	bob := a.connect("bob")
-	w.services.await(t, "user:bob", "user.online 1") // behind the next session
+	w.services.await(t, "user:bob", "user.online 1") // written in the next session
 	testkit.Await(t, "the next session", func() bool { return a.present.Stats().Sessions > sessions })
 	bob.hangUp()
 	w.services.await(t, "user:bob", "user.online 1", "user.offline 0")
 	for _, room := range []string{"user:ann", "conversation:1"} {
-		if got := w.services.story(room); len(got) != 1 {
-			t.Errorf("%s: %q", room, got)
+		if got := w.services.history(room); len(got) != 1 {
+			t.Errorf("events of %s after a short loss of Redis: %q, want only the first", room, got)
 		}
 	}
 }

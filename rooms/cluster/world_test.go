@@ -20,23 +20,23 @@ import (
 
 const patience = testkit.Patience
 
-// A world is a Redis and nodes around it, each with shards and event loops of
-// its own, in one process.
+// A world is the fixture of these tests: a Redis, and nodes in this process,
+// each with shards and goroutines instead of event loops.
 type world struct {
 	t      testing.TB
 	prefix string
 	redis  *redistest.Server
-	server *Server // how the nodes reach it; nil: by its address
+	server *Server // the server setting of the nodes; nil: the address of redis
 	nodes  []*node
 
-	services *services // that are told who is there; nil: none
+	services *fakeServices // get presence events; nil: presence is off
 
 	logging sync.Mutex // held while an event is delivered to the nodes
 }
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	_ = flag.Set("test.parallel", "6") // they wait for Redis most of the time
+	_ = flag.Set("test.parallel", "6") // the tests wait for Redis most of the time
 	code := m.Run()
 	redistest.CloseShared()
 	os.Exit(code)
@@ -48,20 +48,22 @@ func newWorld(t testing.TB) *world {
 	return &world{t: t, redis: redistest.Shared(t), prefix: newPrefix(t)}
 }
 
-// parallel has tests, not benchmarks, run beside each other.
+// parallel marks tests as parallel; benchmarks it ignores.
 func parallel(t testing.TB) {
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
 }
 
-// worlds counts them.
+// worlds is the number of prefixes made.
 var worlds atomic.Int64
 
-// newPrefix keeps apart tests that share a Redis, and runs of a test.
+// newPrefix returns a key prefix that no other test, and no other run of this
+// one, has.
 func newPrefix(t testing.TB) string { return fmt.Sprintf("test:%s:%d:", t.Name(), worlds.Add(1)) }
 
-// newOwnWorld has a Redis that may be harmed.
+// newOwnWorld returns a world with its own Redis, which the test may stop or
+// change.
 func newOwnWorld(t testing.TB, args ...string) *world {
 	t.Helper()
 	parallel(t)
@@ -81,26 +83,26 @@ func newProxy(t testing.TB, redis *redistest.Server) *testkit.Proxy {
 	return proxy
 }
 
-// behind has a node reach Redis through a proxy.
-func behind(proxy *testkit.Proxy) func(*Config) {
+// viaProxy has a node connect to Redis through a proxy.
+func viaProxy(proxy *testkit.Proxy) func(*Config) {
 	return func(c *Config) { c.Server.Addresses = []string{proxy.Addr} }
 }
 
-// A node is one gateway's rooms and its part in the cluster.
+// A node is the rooms of a gateway and its connection to the cluster.
 type node struct {
 	w       *world
 	name    string
 	hub     *rooms.Hub
 	cluster *Cluster
-	present *Presence // nil: services are not told who is there
-	halt    func()    // ends it as a crash does
+	present *Presence // nil: presence is off
+	halt    func()    // stops it as a crash does
 	halted  bool
 	next    int // shard of the next client
 }
 
 const shards = 2
 
-// node starts a node and waits until it takes part.
+// node starts a node, and waits until it is registered and has read the orders.
 func (w *world) node(change ...func(*Config)) *node {
 	w.t.Helper()
 	n := w.start(change...)
@@ -163,7 +165,7 @@ func (w *world) start(change ...func(*Config)) *node {
 	return n
 }
 
-// loops runs a goroutine for each shard in the event loop's place.
+// loops runs a goroutine for each shard, instead of an event loop.
 func (n *node) loops() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
@@ -192,7 +194,7 @@ func (n *node) awaitConnected() {
 	testkit.Await(n.w.t, n.name+" connected", func() bool { s := n.cluster.Stats(); return s.Connected && s.Registered })
 }
 
-// close ends the node as SIGTERM does.
+// close stops the node as SIGTERM does.
 func (n *node) close() {
 	n.w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -209,11 +211,11 @@ func (n *node) settled() bool {
 	return s.Connected && s.Registered && s.Queued == 0 && s.Waiting == 0
 }
 
-// fence returns when the node has heard of all changes of the directory that
-// were made before, and has looked at them.
+// fence waits until the node has received all earlier invalidations of the
+// directory, and has read the changed rooms.
 func (n *node) fence() {
 	n.w.t.Helper()
-	testkit.Await(n.w.t, n.name+" to have looked", func() bool {
+	testkit.Await(n.w.t, n.name+" to have read the changes of the directory", func() bool {
 		cs := n.cluster.connections()
 		for i := 0; cs != nil; i++ {
 			server, more := cs.server(i)
@@ -228,10 +230,10 @@ func (n *node) fence() {
 	})
 }
 
-// settle returns when every node knows who holds its rooms.
+// settle waits until every node knows the holders of its rooms.
 func (w *world) settle() {
 	w.t.Helper()
-	for range 2 { // what one of them writes, the others look at
+	for range 2 { // a write of one node is read by the others in the second round
 		for _, n := range w.nodes {
 			if !n.halted {
 				n.fence()
@@ -240,7 +242,7 @@ func (w *world) settle() {
 	}
 }
 
-// awaitRight waits until the directory is what the nodes hold.
+// awaitRight waits until the directory agrees with the rooms of all nodes.
 func (w *world) awaitRight() {
 	w.t.Helper()
 	var last string
@@ -267,13 +269,13 @@ func (w *world) awaitRight() {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("the directory is not right: %s", last)
+			w.t.Fatalf("the directory does not agree with the nodes: %s", last)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// stats describes the nodes.
+// stats returns the statistics of all nodes, for failure messages.
 func (w *world) stats() (all string) {
 	for _, n := range w.nodes {
 		all += fmt.Sprintf("\n%s: %+v", n.name, n.cluster.Stats())

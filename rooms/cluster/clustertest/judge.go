@@ -27,13 +27,13 @@ func (m *Model) settle(events []event) error {
 			}
 			missing += x.missing(events)
 		}
-		if missing += m.strangers(events); missing == "" {
+		if missing += m.unannounced(events); missing == "" {
 			break
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("not heard within %v: %s", patience, missing)
+			return fmt.Errorf("not received within %v: %s", patience, missing)
 		}
-		time.Sleep(10 * time.Millisecond) // a node has not noticed yet who is gone
+		time.Sleep(10 * time.Millisecond) // a node has not noticed yet that a client has gone
 	}
 	for _, x := range m.members {
 		x.judged = len(x.Heard())
@@ -53,7 +53,7 @@ func (x *member) must(e *event) bool {
 	if e.by == x || s == nil || s.in >= e.from {
 		return false
 	}
-	return e.by == nil || s.settled && !e.harmed
+	return e.by == nil || s.settled && !e.faulty
 }
 
 // may reports whether x may have received e: it left after e had begun, if at
@@ -88,13 +88,13 @@ func (x *member) count() map[string]int {
 	return count
 }
 
-// strangers lists pairs of clients that joined a room at the same time, once
+// unannounced lists pairs of clients that joined a room at the same time, once
 // each, and are both there: one of them must have received the other's
 // user_joined.
-func (m *Model) strangers(events []event) (list string) {
+func (m *Model) unannounced(events []event) (list string) {
 	joins := make(map[string]int)
 	for i := range events {
-		if events[i].harmed {
+		if events[i].faulty {
 			return ""
 		}
 		joins[events[i].what]++
@@ -129,18 +129,18 @@ func (x *member) judge(events []event) error {
 	for i, what := range x.Heard()[x.judged:] {
 		e := of[what]
 		if e == nil {
-			return fmt.Errorf("%s heard %q, which is not of this round", x.name, what)
+			return fmt.Errorf("%s received %q, which is not of this round", x.name, what)
 		}
 		if most[what]--; most[what] < 0 {
-			return fmt.Errorf("%s heard %q once too often: %q", x.name, what, x.Heard()[x.judged:])
+			return fmt.Errorf("%s received %q once too often: %q", x.name, what, x.Heard()[x.judged:])
 		}
 		if !x.wasIn(e.room, x.judged+i) {
-			return fmt.Errorf("%s heard %q of a room it was not in", x.name, what)
+			return fmt.Errorf("%s received %q of a room it was not in", x.name, what)
 		}
 		line := lines[e.source()]
 		at := slices.Index(line, what)
 		if at < 0 {
-			return fmt.Errorf("%s heard %q out of order: %q", x.name, what, x.Heard()[x.judged:])
+			return fmt.Errorf("%s received %q out of order: %q", x.name, what, x.Heard()[x.judged:])
 		}
 		lines[e.source()] = line[at+1:]
 	}

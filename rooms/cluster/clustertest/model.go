@@ -59,7 +59,7 @@ const patience = 30 * time.Second
 // of rooms they have left. Owned by one goroutine.
 type Model struct {
 	Start func() (Node, error) // starts a node and waits until the others know it
-	Fault func() error         // harms what should be healed without a trace; may be nil
+	Fault func() error         // a fault that the nodes must recover from; may be nil
 	Log   func(format string, args ...any)
 
 	random  *rand.Rand
@@ -67,7 +67,7 @@ type Model struct {
 	members []*member
 	users   int
 	texts   int
-	fresh   int // rooms beside the usual ones
+	fresh   int // number of rooms made in addition to the usual ones
 	clock   atomic.Int64
 }
 
@@ -77,7 +77,7 @@ type member struct {
 	name   string
 	node   Node
 	stays  []stay
-	judged int // of what it has heard
+	judged int // number of received events that were checked
 }
 
 // A stay is a member's time in a room. The times are the model's.
@@ -85,8 +85,8 @@ type stay struct {
 	room           string
 	asked, in      int64 // when the join was sent, when acknowledged
 	leaving, out   int64 // the same of the leave; never as long as it stays
-	opened, closed int   // how much had been heard at asked, and at out
-	settled        bool  // since the join all nodes know of it
+	opened, closed int   // number of events received at asked, and at out
+	settled        bool  // all nodes know of the join
 }
 
 const never = 1 << 62

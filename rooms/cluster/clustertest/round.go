@@ -10,13 +10,13 @@ import (
 
 // An event is something that other clients are to receive.
 type event struct {
-	what string // as Heard has it
+	what string // in the form of Client.Heard
 	room string
 	by   *member // nil: a service
-	line int     // of which sender in which round: its events keep their order
-	from int64   // when it was begun
+	line int     // number of the actor in this round; its events keep their order
+	from int64   // time at which it was sent
 
-	harmed bool // in a round in which something was harmed
+	faulty bool // in a round with a fault
 }
 
 // An actor does some things one after the other.
@@ -26,7 +26,7 @@ type actor struct {
 	node   Node    // where the service publishes
 	steps  []step
 	line   int
-	events []event // what it has caused
+	events []event // that its steps have caused
 	err    error
 }
 
@@ -43,7 +43,7 @@ type step struct {
 func (m *Model) crowd() (what string, err error) {
 	aside := func() error { return nil }
 	nodes, members := m.nodes, m.members // who may act
-	harmed := false
+	faulty := false
 	switch dice := m.random.IntN(100); {
 	case dice < 5 && len(m.nodes) < mostNodes:
 		what, aside = "a node starts", m.startNode
@@ -54,7 +54,7 @@ func (m *Model) crowd() (what string, err error) {
 		nodes, members = m.nodes, m.members
 		what, aside = "a node is killed", func() error { doomed.Kill(); return nil }
 	case dice < 20 && m.Fault != nil:
-		what, aside, harmed = "a fault", m.Fault, true
+		what, aside, faulty = "a fault", m.Fault, true
 	}
 	actors := m.actors(nodes, members)
 	err = perform(actors, aside)
@@ -62,7 +62,7 @@ func (m *Model) crowd() (what string, err error) {
 	for _, a := range actors {
 		what += "; " + a.String()
 		for _, e := range a.events {
-			e.harmed = harmed
+			e.faulty = faulty
 			events = append(events, e)
 		}
 		err = errors.Join(err, a.err)

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// What comes on a channel is taken by one of two processes, whatever comes
-// before and behind the mark, and whenever the second one begins.
-func TestEachMessageIsTakenByOneOfTwoProcesses(t *testing.T) {
+// Two processes receive the same channel during a hand-over; the first one
+// stops at a mark. Each message must be handled by one of them, wherever the
+// mark is in the stream, and whenever the second one begins.
+func TestEachMessageIsHandledByOneProcess(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	mark := MarkPrefix + "1"
 	messages := []string{"a", "b", MarkPrefix + "of an attempt before", "c", mark, "d", "e"}
@@ -32,15 +33,15 @@ func TestEachMessageIsTakenByOneOfTwoProcesses(t *testing.T) {
 		select {
 		case <-reached:
 		default:
-			t.Fatal("the mark has come, and the giver does not know")
+			t.Fatal("the giver was not told that the mark has arrived")
 		}
 		if got := slices.Concat(first, second); !slices.Equal(got, all) || len(first) != 3 {
-			t.Errorf("begun before message %d: the giver has %q, the taker %q", begins, first, second)
+			t.Errorf("begun before message %d: the giver handled %q, the taker %q", begins, first, second)
 		}
 	}
 }
 
-func TestAProcessThatGoesOnHasMissedNothing(t *testing.T) {
+func TestProcessThatGoesOnHandlesKeptMessages(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var got []string
 	c := &Cut{Take: func(b []byte) { got = append(got, string(b)) }}
@@ -52,12 +53,13 @@ func TestAProcessThatGoesOnHasMissedNothing(t *testing.T) {
 	c.GoOn()
 	c.Receive([]byte("c"), now)
 	if !slices.Equal(got, []string{"a", "b", "c"}) {
-		t.Errorf("taken: %q", got)
+		t.Errorf("handled %q, want a, b and c", got)
 	}
 }
 
-// A mark that was lost with a connection is not waited for without end.
-func TestALostMarkIsNotWaitedForWithoutEnd(t *testing.T) {
+// The mark was lost with a connection. After skipTime the process must handle
+// messages.
+func TestLostMarkIsNotAwaitedForEver(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var got []string
 	c := &Cut{Take: func(b []byte) { got = append(got, string(b)) }}
@@ -66,13 +68,13 @@ func TestALostMarkIsNotWaitedForWithoutEnd(t *testing.T) {
 	c.Receive([]byte("a"), now.Add(skipTime))
 	c.Receive([]byte("b"), now.Add(skipTime+1))
 	if !slices.Equal(got, []string{"b"}) {
-		t.Errorf("taken: %q", got)
+		t.Errorf("handled %q, want only b, which came after skipTime", got)
 	}
 }
 
-// When Redis was away there is no mark, and the process before may have taken
-// what this one has: nothing of it is taken twice.
-func TestWithoutAMarkNothingIsTakenTwice(t *testing.T) {
+// Redis was down, so there is no mark. The earlier process may have handled
+// what this one has kept, so it must be dropped.
+func TestKeptMessagesAreDroppedWithoutAMark(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var got []string
 	c := &Cut{Take: func(b []byte) { got = append(got, string(b)) }}
@@ -81,12 +83,13 @@ func TestWithoutAMarkNothingIsTakenTwice(t *testing.T) {
 	c.Begin("", now)
 	c.Receive([]byte("b"), now)
 	if !slices.Equal(got, []string{"b"}) {
-		t.Errorf("taken: %q", got)
+		t.Errorf("handled %q, want only b", got)
 	}
 }
 
-// What is kept is bounded: the newest stays.
-func TestWhatIsKeptForAHandOverIsBounded(t *testing.T) {
+// The messages kept for a hand-over are limited to maxKept bytes; the oldest
+// are dropped.
+func TestKeptMessagesAreLimited(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	count := 0
 	c := &Cut{Take: func([]byte) { count++ }}
@@ -101,7 +104,7 @@ func TestWhatIsKeptForAHandOverIsBounded(t *testing.T) {
 	}
 }
 
-func TestWhatTheOtherProcessMayNotHaveTakenIsMissed(t *testing.T) {
+func TestMissedReportsPossiblyLostMessages(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	mark := MarkPrefix + "1"
 	for _, x := range []struct {
@@ -129,14 +132,14 @@ func TestWhatTheOtherProcessMayNotHaveTakenIsMissed(t *testing.T) {
 			c.Receive([]byte(m), now)
 		}
 		if x.mark != "" && c.phase == cutSkips && c.Missed(now.Add(skipTime)) {
-			t.Errorf("%s: missed while the mark may still come", x.name)
+			t.Errorf("%s: Missed is true while the mark may still come", x.name)
 		}
 		later := now.Add(skipTime + time.Nanosecond)
 		if got := c.Missed(later); got != x.want {
-			t.Errorf("%s: missed %v, want %v", x.name, got, x.want)
+			t.Errorf("%s: Missed is %v, want %v", x.name, got, x.want)
 		}
 		if c.Missed(later) {
-			t.Errorf("%s: missed is told twice", x.name)
+			t.Errorf("%s: Missed is true a second time", x.name)
 		}
 	}
 }

@@ -14,34 +14,35 @@ import (
 const room = "conversation:1"
 
 var (
-	dawn  = time.Unix(1_800_000_000, 0)
-	mine  = wire.Session(7, 1)
-	other = wire.Session(8, 1)
+	startTime = time.Unix(1_800_000_000, 0)
+	mine      = wire.Session(7, 1)
+	other     = wire.Session(8, 1)
 )
 
-// others are what is known of sessions.
-type others struct {
+// fakeSessions knows which sessions are dead, and records those that were
+// suspected.
+type fakeSessions struct {
 	dead      map[int64]bool
 	suspected []int64
 }
 
-func (o *others) Dead(s int64) bool            { return o.dead[s] }
-func (o *others) Suspect(s int64, _ time.Time) { o.suspected = append(o.suspected, s) }
+func (o *fakeSessions) Dead(s int64) bool            { return o.dead[s] }
+func (o *fakeSessions) Suspect(s int64, _ time.Time) { o.suspected = append(o.suspected, s) }
 
-// world is a directory that is stepped by hand, and the sets in Redis.
+// A world is a directory driven by the test, and the sets in Redis.
 type world struct {
 	*Directory
-	t      *testing.T
-	others *others
-	sets   map[string][]string
-	speaks map[string]bool
-	now    time.Time
-	id     uint64
+	t            *testing.T
+	fakeSessions *fakeSessions
+	sets         map[string][]string
+	speaks       map[string]bool
+	now          time.Time
+	id           uint64
 }
 
 func newWorld(t *testing.T) *world {
-	o := &others{dead: make(map[int64]bool)}
-	w := &world{t: t, others: o, sets: make(map[string][]string), speaks: make(map[string]bool), now: dawn}
+	o := &fakeSessions{dead: make(map[int64]bool)}
+	w := &world{t: t, fakeSessions: o, sets: make(map[string][]string), speaks: make(map[string]bool), now: startTime}
 	w.Directory = New(Config{
 		Names: wire.NewNames("ws:", 1), Node: 7, Linger: time.Second, Others: o,
 		Speaks: func(room string) bool { return w.speaks[room] },
@@ -49,7 +50,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// take returns the next batch, "" when there is none.
+// take returns the next batch and its commands as text, "" if none is due.
 func (w *world) take() (b wire.Batch, text string) {
 	w.id++
 	b, ok := w.Take(w.id, w.now)
@@ -63,7 +64,7 @@ func (w *world) take() (b wire.Batch, text string) {
 	return b, strings.Join(all, "; ")
 }
 
-// execute is Redis.
+// execute runs a batch on the sets, as Redis does, and replies.
 func (w *world) execute(b wire.Batch) {
 	replies := make([]wire.Reply, len(b.Commands))
 	for i, c := range b.Commands {
@@ -89,7 +90,8 @@ func (w *world) fail(b wire.Batch) {
 	w.Reply(b.ID, replies, w.now)
 }
 
-// run executes until nothing is left, and returns what there was but checks.
+// run executes batches until none is due, and returns their commands without
+// those of checks.
 func (w *world) run() (all []string) {
 	for {
 		b, text := w.take()
@@ -110,7 +112,7 @@ func (w *world) want(want ...string) {
 	}
 }
 
-// holders puts other nodes into a room in Redis.
+// enter adds sessions to the room's set in Redis.
 func (w *world) enter(sessions ...int64) {
 	for _, s := range sessions {
 		key := "ws:1:in:" + room
@@ -120,7 +122,7 @@ func (w *world) enter(sessions ...int64) {
 
 func (w *world) elsewhere() string { return fmt.Sprint(w.Elsewhere(room)) }
 
-func TestRoomIsEnteredOnceAndTakenOutAfterAWhile(t *testing.T) {
+func TestRoomIsAddedOnceAndRemovedAfterTheLinger(t *testing.T) {
 	w := newWorld(t)
 	w.Occupied(room, "ann")
 	w.want() // no session
@@ -128,7 +130,7 @@ func TestRoomIsEnteredOnceAndTakenOutAfterAWhile(t *testing.T) {
 	w.Occupied(room, "bob")
 	w.want("SADD " + room + " " + wire.Decimal(mine))
 	if !w.Registered() {
-		t.Error("not registered")
+		t.Error("Registered is false after all rooms were written")
 	}
 	w.Vacated(room, w.now)
 	w.Occupied(room, "ann")
@@ -136,7 +138,7 @@ func TestRoomIsEnteredOnceAndTakenOutAfterAWhile(t *testing.T) {
 	w.Vacated(room, w.now)
 	w.now = w.now.Add(900 * time.Millisecond)
 	w.Tick(w.now)
-	w.want() // vacant since 0.9 s, and somebody was there meanwhile
+	w.want() // vacant for 0.9 s since the last member
 	w.now = w.now.Add(100 * time.Millisecond)
 	w.Tick(w.now)
 	b, text := w.take()
@@ -147,18 +149,18 @@ func TestRoomIsEnteredOnceAndTakenOutAfterAWhile(t *testing.T) {
 	if want := "SREM " + room + " " + wire.Decimal(mine); text != want {
 		t.Fatalf("sent %q, want %q", text, want)
 	}
-	w.Occupied(room, "ann") // while it is under way
+	w.Occupied(room, "ann") // before the reply to SREM
 	w.execute(b)
 	w.want("SADD " + room + " " + wire.Decimal(mine))
 }
 
-func TestRoomStaysWhileSomethingSaidToItWaits(t *testing.T) {
+func TestRoomStaysWhileAMessageToItWaits(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
 	w.Occupied(room, "ann")
 	w.want("SADD " + room + " " + wire.Decimal(mine))
 	w.Vacated(room, w.now)
-	w.speaks[room] = true // that ann has left
+	w.speaks[room] = true // user_left of ann waits
 	for range 3 {
 		w.now = w.now.Add(time.Second)
 		w.Tick(w.now)
@@ -170,33 +172,34 @@ func TestRoomStaysWhileSomethingSaidToItWaits(t *testing.T) {
 	w.want("SREM " + room + " " + wire.Decimal(mine))
 }
 
-func TestReadingComesBehindEntering(t *testing.T) {
+func TestRoomIsReadAfterItIsWritten(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
 	w.enter(other)
 	w.Occupied(room, "ann")
 	if _, ok := w.Holders(room); ok {
-		t.Error("holders are known although nobody has looked")
+		t.Error("the holders of a room are known before it was read")
 	}
 	w.want("SADD "+room+" "+wire.Decimal(mine), "SMEMBERS "+room)
 	if got, ok := w.Holders(room); !ok || !slices.Equal(got, []int64{other}) || !slices.Equal(w.Seen(), []string{room}) {
-		t.Errorf("holders %v, %v", got, ok)
+		t.Errorf("holders %v (known: %v), want the other node", got, ok)
 	}
-	if !slices.Equal(w.others.suspected, []int64{other}) {
-		t.Errorf("suspected %v", w.others.suspected)
+	if !slices.Equal(w.fakeSessions.suspected, []int64{other}) {
+		t.Errorf("suspected sessions %v, want the other node's", w.fakeSessions.suspected)
 	}
 }
 
-// TestElsewhere: when a node may take a room for its own alone.
+// Elsewhere must be true unless the node has read that no live session of
+// another node holds the room, and nothing has changed since.
 func TestElsewhere(t *testing.T) {
 	for name, x := range map[string]struct {
 		do   func(w *world)
 		want string
 	}{
 		"never read":            {func(w *world) {}, "true"},
-		"read, nobody":          {func(w *world) { w.Holders(room); w.run() }, "false"},
-		"read, somebody":        {func(w *world) { w.enter(other); w.Holders(room); w.run() }, "true"},
-		"read, somebody dead":   {func(w *world) { w.enter(other); w.Holders(room); w.run(); w.others.dead[other] = true }, "false"},
+		"read, no holder":       {func(w *world) { w.Holders(room); w.run() }, "false"},
+		"read, a live holder":   {func(w *world) { w.enter(other); w.Holders(room); w.run() }, "true"},
+		"read, a dead holder":   {func(w *world) { w.enter(other); w.Holders(room); w.run(); w.fakeSessions.dead[other] = true }, "false"},
 		"changed since":         {func(w *world) { w.Holders(room); w.run(); w.Changed(room) }, "true"},
 		"changed, read again":   {func(w *world) { w.Holders(room); w.run(); w.Changed(room); w.run() }, "false"},
 		"changed while reading": {func(w *world) { w.Holders(room); b, _ := w.take(); w.Changed(room); w.execute(b) }, "true"},
@@ -214,7 +217,7 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-func TestNewSessionRegistersAnew(t *testing.T) {
+func TestNewSessionRegistersAllRooms(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
 	w.Occupied(room, "ann")
@@ -223,15 +226,15 @@ func TestNewSessionRegistersAnew(t *testing.T) {
 	w.run()
 	w.Session(0, nil, w.now)
 	if got, ok := w.Holders(room); !ok || len(got) != 1 {
-		t.Errorf("what was known of a room is gone with the session: %v, %v", got, ok)
+		t.Errorf("holders after the end of the session: %v (known: %v), want them kept", got, ok)
 	}
 	w.Session(mine+1, []int64{mine}, w.now)
 	if w.Registered() {
-		t.Error("registered before anything was sent")
+		t.Error("Registered is true before the rooms were written")
 	}
 	w.want(fmt.Sprintf("SADD %s %d; SREM %s %d", room, mine+1, room, mine), "SMEMBERS "+room)
 	if !w.Registered() {
-		t.Error("not registered")
+		t.Error("Registered is false after all rooms were written")
 	}
 }
 
@@ -257,17 +260,18 @@ func TestLostKeysAreWrittenAgain(t *testing.T) {
 	w.run()
 	for _, r := range []string{room, "user:ann"} {
 		if len(w.sets["ws:1:in:"+r]) != 1 {
-			t.Errorf("%s is not in Redis", r)
+			t.Errorf("%s is not in Redis, want it written again", r)
 		}
 	}
 	if w.Stats.Healed != 2 {
-		t.Errorf("%d healed", w.Stats.Healed)
+		t.Errorf("%d rooms healed, want 2", w.Stats.Healed)
 	}
 }
 
-// TestARoomThatNobodyAskedForIsReadWhenOthersAreInIt: it was handed over to this
-// process, and what the other node said when it came was lost.
-func TestARoomThatNobodyAskedForIsReadWhenOthersAreInIt(t *testing.T) {
+// A room was handed over to this process, and the message of another node that
+// joined it was lost. The periodic check must find that the node holds the
+// room, and its members be asked.
+func TestCheckFindsOtherHoldersOfAnUnreadRoom(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
 	w.Occupied(room, "ann")
@@ -277,25 +281,25 @@ func TestARoomThatNobodyAskedForIsReadWhenOthersAreInIt(t *testing.T) {
 	w.now = w.Next()
 	w.want("SMEMBERS " + room)
 	if got := w.Sessions(room); !slices.Equal(got, []int64{other}) || !slices.Equal(w.Seen(), []string{room}) {
-		t.Errorf("holders %v", got)
+		t.Errorf("holders %v, want the other node, and the room seen", got)
 	}
 }
 
-func TestDeadSessionsAreBuried(t *testing.T) {
+func TestDeadSessionsAreRemovedFromRooms(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
 	w.enter(other)
-	w.others.dead[other] = true
+	w.fakeSessions.dead[other] = true
 	w.Occupied(room, "ann")
 	w.Holders(room)
 	w.run()
 	if got := w.sets["ws:1:in:"+room]; !slices.Equal(got, []string{wire.Decimal(mine)}) {
-		t.Errorf("%v hold the room", got)
+		t.Errorf("the sessions %v hold the room in Redis, want only this node's", got)
 	}
 }
 
-// TestUsersTakeTurns: one user's thousands of rooms are not in front of another
-// user's room.
+// One user joins thousands of rooms before another user joins one. The first
+// batch must have a room of each.
 func TestUsersTakeTurns(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
@@ -304,19 +308,19 @@ func TestUsersTakeTurns(t *testing.T) {
 	}
 	w.Occupied(room, "ann")
 	if _, text := w.take(); !strings.Contains(text, " "+room+" ") {
-		t.Error("the first batch does not have the other user's room")
+		t.Error("the first batch does not contain the second user's room")
 	}
 }
 
-// TestCommandsUnderWayFollowHowLateRedisIs: few at first, up to a limit while it is
-// quick, and few again when it is late.
-func TestCommandsUnderWayFollowHowLateRedisIs(t *testing.T) {
+// The number of commands in flight must be small at first, grow to its limit
+// while Redis is fast, and be small again when Redis is slow.
+func TestCommandsInFlightDependOnReplyTimes(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
 	for i := range 100 * mostUnderWay {
 		w.Occupied(fmt.Sprint("user:", i), "")
 	}
-	exchange := func(took time.Duration) (underWay int) {
+	exchange := func(took time.Duration) (inFlight int) {
 		var batches []wire.Batch
 		for {
 			b, text := w.take()
@@ -324,36 +328,37 @@ func TestCommandsUnderWayFollowHowLateRedisIs(t *testing.T) {
 				break
 			}
 			if len(b.Commands) > writeBatch {
-				t.Errorf("%d commands in a batch", len(b.Commands))
+				t.Errorf("%d commands in a batch, want %d at most", len(b.Commands), writeBatch)
 			}
-			underWay += len(b.Commands)
+			inFlight += len(b.Commands)
 			batches = append(batches, b)
 		}
 		w.now = w.now.Add(took)
 		for _, b := range batches {
 			w.Reply(b.ID, make([]wire.Reply, len(b.Commands)), w.now)
 		}
-		return underWay
+		return inFlight
 	}
 	if n := exchange(0); n != pace.Least {
-		t.Errorf("%d commands are under way at first, want %d", n, pace.Least)
+		t.Errorf("%d commands are in flight at first, want %d", n, pace.Least)
 	}
 	for range 30 {
 		exchange(0)
 	}
 	if n := exchange(0); n != mostUnderWay {
-		t.Errorf("%d commands are under way while Redis is quick, want %d", n, mostUnderWay)
+		t.Errorf("%d commands are in flight while Redis is fast, want %d", n, mostUnderWay)
 	}
 	for range 20 {
 		exchange(2 * pace.Late)
 	}
 	if n := exchange(0); n > pace.Least+checkMost {
-		t.Errorf("%d commands are under way when Redis is late, want %d", n, pace.Least)
+		t.Errorf("%d commands are in flight when Redis is slow, want %d and those of checks at most", n, pace.Least)
 	}
 }
 
-// TestReadsDoNotWaitUntilAllRoomsAreWritten: a message to a room waits for a read.
-func TestReadsDoNotWaitUntilAllRoomsAreWritten(t *testing.T) {
+// Many rooms wait to be written. A room must still be read without waiting for
+// them, because a message to the room waits for that.
+func TestReadsDoNotWaitForAllWrites(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
 	w.Occupied(room, "ann")
@@ -362,7 +367,7 @@ func TestReadsDoNotWaitUntilAllRoomsAreWritten(t *testing.T) {
 		w.Occupied(fmt.Sprint("conversation:many ", i), "eve")
 	}
 	w.Holders(room)
-	for range mostUnderWay { // Redis replies to nothing meanwhile
+	for range mostUnderWay { // without a reply in between
 		b, text := w.take()
 		if b.Kind == wire.Tracked {
 			return
@@ -371,16 +376,16 @@ func TestReadsDoNotWaitUntilAllRoomsAreWritten(t *testing.T) {
 			break
 		}
 	}
-	t.Error("the room is not read while others wait to be written")
+	t.Error("the room was not read while others wait to be written")
 }
 
-func TestLeavingTakesEverythingOut(t *testing.T) {
+func TestLeavingRemovesAllRooms(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
 	for i := range 1000 {
 		w.Occupied(fmt.Sprint("conversation:", i), "ann")
 	}
-	b, _ := w.take() // under way while it leaves
+	b, _ := w.take() // in flight when the node leaves
 	w.Leave()
 	w.Occupied("conversation:late", "ann")
 	w.Vacated("conversation:5", w.now)
@@ -388,10 +393,10 @@ func TestLeavingTakesEverythingOut(t *testing.T) {
 	w.run()
 	for key, set := range w.sets {
 		if len(set) > 0 {
-			t.Fatalf("%s has %v", key, set)
+			t.Fatalf("the set %s has %v, want it empty", key, set)
 		}
 	}
 	if !w.Left() {
-		t.Errorf("%d rooms are left", w.Len())
+		t.Errorf("%d rooms are left, want none", w.Len())
 	}
 }

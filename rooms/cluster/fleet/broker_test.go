@@ -14,18 +14,19 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
-// A ledger is what a service has published to conversation 1, some of which
-// RabbitMQ has not confirmed. Owned by the goroutine of run, but for published.
+// A ledger is a service that publishes numbered events to conversation 1, and
+// keeps which of them RabbitMQ has confirmed. It belongs to the goroutine of
+// run, except published and down.
 type ledger struct {
 	broker    *brokertest.Broker
 	exchange  string
 	confirmed []bool // by number
 	published atomic.Int64
-	down      atomic.Bool // RabbitMQ
+	down      atomic.Bool // RabbitMQ is down
 }
 
-// run publishes at most 1,000 events a second until ctx is cancelled. What is
-// not confirmed is not published again.
+// run publishes at most 1,000 events a second until ctx is cancelled.
+// Unconfirmed events are not published again.
 func (l *ledger) run(ctx context.Context) {
 	const each = 10
 	tick := time.NewTicker(each * time.Millisecond)
@@ -46,11 +47,12 @@ func (l *ledger) run(ctx context.Context) {
 	}
 }
 
-// answerTimeout is for RabbitMQ to answer the service. One that has just started
-// may never do so (seen with 3.10); then another connection is made.
+// answerTimeout is the time that RabbitMQ has to answer the service. RabbitMQ
+// 3.10 may never answer right after its start; then another connection is
+// opened.
 const answerTimeout = 3 * time.Second
 
-// connect returns nil when it did not succeed in time.
+// connect returns nil if no connection was made within answerTimeout.
 func (l *ledger) connect() *brokertest.Publisher {
 	made := make(chan *brokertest.Publisher, 1)
 	go func() {
@@ -73,7 +75,7 @@ func (l *ledger) connect() *brokertest.Publisher {
 	}
 }
 
-// batch publishes events, and reports whether all are confirmed.
+// batch publishes events, and reports whether the last one was confirmed.
 func (l *ledger) batch(p *brokertest.Publisher, events int) bool {
 	first := len(l.confirmed)
 	returned := p.Channel.NotifyReturn(make(chan amqp.Return, events))
@@ -95,7 +97,7 @@ func (l *ledger) batch(p *brokertest.Publisher, events int) bool {
 		ok, err := confirm.WaitContext(ctx)
 		l.confirmed[first+i] = ok && err == nil
 	}
-	for { // RabbitMQ confirms what it had no queue for, too, right after its start
+	for { // right after its start RabbitMQ also confirms events that it has returned as unroutable
 		select {
 		case m, ok := <-returned:
 			var body struct{ Message int }
@@ -111,7 +113,8 @@ func (l *ledger) batch(p *brokertest.Publisher, events int) bool {
 	return l.confirmed[len(l.confirmed)-1]
 }
 
-// A reader is a client in conversation 1 that keeps the numbers it is given.
+// A reader is a client in conversation 1 that keeps the numbers of the events
+// it gets.
 type reader struct {
 	*client
 	gateway *gateway
@@ -119,7 +122,7 @@ type reader struct {
 	got     []int
 }
 
-// until reads up to a number.
+// until reads events up to a number.
 func (r *reader) until(t *testing.T, last int) {
 	t.Helper()
 	for len(r.got) == 0 || r.got[len(r.got)-1] < last {
@@ -131,7 +134,7 @@ func (r *reader) until(t *testing.T, last int) {
 			err = e.Decode(&body)
 		}
 		if err != nil {
-			t.Fatalf("%s has %d events, and waits for number %d: %v", r.name, len(r.got), last, err)
+			t.Fatalf("%s got %d events while it waited for number %d: %v", r.name, len(r.got), last, err)
 		}
 		if e.Name == "new_message" {
 			r.got = append(r.got, body.Message)
@@ -139,17 +142,18 @@ func (r *reader) until(t *testing.T, last int) {
 	}
 }
 
-// wantOnce wants each confirmed event once, the others at most once, in order.
+// wantOnce checks that each confirmed event has come once, and each other one
+// at most once, in order. It returns how many unconfirmed events have come.
 func (r *reader) wantOnce(t *testing.T, confirmed []bool) (unsure int) {
 	t.Helper()
 	next := 0
 	for _, n := range r.got {
 		if n < next || n >= len(confirmed) {
-			t.Fatalf("%s got event %d when %d was the next", r.name, n, next)
+			t.Fatalf("%s got event %d, want %d or a later one", r.name, n, next)
 		}
 		for ; next < n; next++ {
 			if confirmed[next] {
-				t.Fatalf("%s got event %d, and %d, which is confirmed, has not come", r.name, n, next)
+				t.Fatalf("%s got event %d, and not the confirmed event %d before it", r.name, n, next)
 			}
 		}
 		if !confirmed[n] {
@@ -160,9 +164,9 @@ func (r *reader) wantOnce(t *testing.T, confirmed []bool) (unsure int) {
 	return unsure
 }
 
-// TestEachConfirmedEventComesOnceWhenRabbitMQIsKilled, at each client of two
-// gateways, while 1,000 are published a second.
-func TestEachConfirmedEventComesOnceWhenRabbitMQIsKilled(t *testing.T) {
+// RabbitMQ is killed twice while 1,000 events a second are published. Each
+// client of two gateways must get each confirmed event once, in order.
+func TestConfirmedEventsArriveOnceWhenRabbitMQIsKilled(t *testing.T) {
 	t.Parallel()
 	broker, err := brokertest.Start()
 	testkit.Need(t, err)
@@ -180,7 +184,7 @@ func TestEachConfirmedEventComesOnceWhenRabbitMQIsKilled(t *testing.T) {
 			readers = append(readers, r)
 		}
 	}
-	for _, command := range []string{"stop_app", "start_app"} { // RabbitMQ 3.10 hangs over a stream that was made right before it is killed
+	for _, command := range []string{"stop_app", "start_app"} { // without a restart RabbitMQ 3.10 hangs after a kill if a stream was created just before
 		if out, err := broker.Ctl(command); err != nil {
 			t.Fatal(out, err)
 		}

@@ -18,16 +18,17 @@ import (
 // A service publishes numbered events to conversation 1.
 type service struct {
 	publisher *brokertest.Publisher
-	name      string       // of its exchange
-	pad       string       // in each event
+	name      string       // name of its exchange
+	pad       string       // padding in each event
 	opened    atomic.Int64 // the number of the next event
 }
 
-// unread is a setting for tests that publish as fast as RabbitMQ confirms: their
-// clients may be behind by everything, and are not disconnected for it.
+// unread is a setting for tests that publish as fast as RabbitMQ confirms.
+// Their clients may have all events unread, and must not be disconnected for
+// it.
 const unread = "MAX_PENDING_BYTES=60000000"
 
-// service makes a service to which all gateways of the fleet listen.
+// service returns a service whose exchange all gateways of the fleet read.
 func (f *fleet) service(name string) *service {
 	f.t.Helper()
 	t := f.t
@@ -42,8 +43,7 @@ func (f *fleet) service(name string) *service {
 	return f.events
 }
 
-// listenTo has the gateways of the fleet use an exchange and queues of that
-// name.
+// listenTo has the gateways of the fleet use an exchange and queues of that name.
 func (f *fleet) listenTo(broker *brokertest.Broker, name string) {
 	f.settings = append(f.settings,
 		"USE_RABBITMQ=true", "RABBITMQ_URL="+broker.URL, "RABBITMQ_EXCHANGE="+name, "RABBITMQ_QUEUE_PREFIX="+name)
@@ -63,8 +63,8 @@ func (s *service) send(events int) error {
 	return s.publisher.Publish(s.name, "message.sent", messages...)
 }
 
-// flow publishes events in the background, at most 1,000 a second, until it is
-// stopped; stop returns how many there were.
+// flow publishes at most 1,000 events a second in the background. stop ends it,
+// and returns the number of events.
 func (s *service) flow(t *testing.T) (stop func() int) {
 	const each = 20
 	end, result := make(chan struct{}), make(chan error, 1)
@@ -94,8 +94,8 @@ func (s *service) flow(t *testing.T) (stop func() int) {
 	}
 }
 
-// publish publishes the events from one number up to another in the
-// background; the channel has the result.
+// publish publishes the events [from, to) in the background, and sends the
+// result on the channel.
 func (s *service) publish(from, to int) <-chan error {
 	const window = 1000 // events published before their confirms are awaited
 	result := make(chan error, 1)
@@ -113,17 +113,17 @@ func (s *service) publish(from, to int) <-chan error {
 	return result
 }
 
-// A recorder is a client in conversation 1 that notes which numbered events
-// reach it. What was published after its join was acknowledged must come; from
-// the first on each number must come in its turn, once.
+// A recorder is a client in conversation 1 that keeps which numbered events it
+// gets. It must get every event that was published after its join, once and in
+// order.
 type recorder struct {
 	*sioclient.Client
 	name  string
 	due   int           // the first event that was published after the join
-	ended chan struct{} // closed when nothing more can come
+	ended chan struct{} // closed when read has ended
 
 	mu      sync.Mutex // guards the following
-	first   int        // -1: nothing has come
+	first   int        // first number that has come; -1: none
 	next    int        // the first number that has not come
 	repeats int
 	err     error
@@ -147,7 +147,8 @@ func (g *gateway) recorder(name string) *recorder {
 	return w
 }
 
-// read is a goroutine.
+// read reads events until the connection ends or an event is missing. It is a
+// goroutine.
 func (w *recorder) read() {
 	defer close(w.ended)
 	for {
@@ -170,7 +171,7 @@ func (w *recorder) read() {
 	}
 }
 
-// see notes an event. w.mu is held.
+// see records an event. w.mu is held.
 func (w *recorder) see(n int) {
 	if w.first < 0 {
 		w.first, w.next = n, min(n, w.due)
@@ -181,7 +182,7 @@ func (w *recorder) see(n int) {
 	case n < w.next:
 		w.repeats++
 	default:
-		w.err = fmt.Errorf("%s got event %d, and %d has not come", w.name, n, w.next)
+		w.err = fmt.Errorf("%s got event %d, want event %d", w.name, n, w.next)
 	}
 }
 
@@ -191,8 +192,7 @@ func (w *recorder) saw() (first, next, repeats int, err error) {
 	return w.first, w.next, w.repeats, w.err
 }
 
-// await waits until all numbers below n have come, as long as there is
-// progress.
+// await waits until all events below n have come, for as long as events come.
 func (w *recorder) await(t *testing.T, n int) {
 	t.Helper()
 	last, deadline := -1, time.Now()
@@ -206,23 +206,23 @@ func (w *recorder) await(t *testing.T, n int) {
 		case next > last:
 			last, deadline = next, time.Now().Add(patience)
 		case time.Now().After(deadline):
-			t.Fatalf("%s waits for event %d in vain", w.name, next)
+			t.Fatalf("%s has not got event %d", w.name, next)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// wantAll wants the events up to n that are due, once each.
+// wantAll checks that the events from due up to n have come, once each.
 func (w *recorder) wantAll(t *testing.T, n int) {
 	t.Helper()
 	w.await(t, n)
 	if first, next, repeats, _ := w.saw(); first > w.due || next != n || repeats > 0 {
-		t.Errorf("%s got events %d to %d, %d of them again, want %d to %d once", w.name, first, next-1, repeats, w.due, n-1)
+		t.Errorf("%s got events %d to %d with %d repeats, want %d to %d without repeats", w.name, first, next-1, repeats, w.due, n-1)
 	}
 }
 
-// TestEventsKeepTheirOrderOnEveryNode: the members of a room sit on three
-// gateways. Then one of them dies.
+// The members of a room are connected to three gateways. All must get all
+// events in order, also when one of the gateways is killed.
 func TestEventsKeepTheirOrderOnEveryNode(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -257,11 +257,10 @@ func TestEventsKeepTheirOrderOnEveryNode(t *testing.T) {
 	}
 }
 
-// TestNoEventIsLostWhileAGatewayIsKilledAgainAndAgain: one of two gateways is
-// killed in mid-stream and comes back, three times. A client of the other one
-// gets all events once; those of the first get theirs without a gap as long as
-// they are connected.
-func TestNoEventIsLostWhileAGatewayIsKilledAgainAndAgain(t *testing.T) {
+// One of two gateways is killed and started again three times while events are
+// published. A client of the other one must get all events once. Clients of the
+// killed one must get theirs without a gap while they are connected.
+func TestNoEventIsLostWhileAGatewayIsKilledRepeatedly(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	s := f.service("killed")
@@ -284,13 +283,13 @@ func TestNoEventIsLostWhileAGatewayIsKilledAgainAndAgain(t *testing.T) {
 	for _, w := range comeAndGo[:3] {
 		<-w.ended
 		if first, next, repeats, err := w.saw(); first < 0 || first > w.due || repeats > 0 || err == nil || err != w.Err() {
-			t.Errorf("%s got events %d to %d, from %d on they were due: %v", w.name, first, next-1, w.due, err)
+			t.Errorf("%s got events %d to %d, want them from %d on until the connection ended: %v", w.name, first, next-1, w.due, err)
 		}
 	}
 }
 
-// TestEventsDoNotNeedRedis: while it is paused, what a service publishes over
-// HTTP on one gateway reaches the clients of the other.
+// While Redis is paused, a service publishes over HTTP to one gateway. The
+// clients of both gateways must get the event.
 func TestEventsDoNotNeedRedis(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

@@ -11,8 +11,9 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// twoGateways is a fleet of two, the second behind a proxy, with two clients each,
-// who have a room for themselves; all four share another one.
+// twoGateways is a fleet of two gateways, the second one behind a proxy to
+// Redis. Each has two clients in a room of their own, and one of each is also
+// in a shared room.
 type twoGateways struct {
 	*fleet
 	proxy                *testkit.Proxy
@@ -22,7 +23,7 @@ type twoGateways struct {
 	shared, roomA, roomB string
 }
 
-func newStreet(t *testing.T) *twoGateways {
+func newTwoGateways(t *testing.T) *twoGateways {
 	t.Helper()
 	s := &twoGateways{fleet: newFleet(t)}
 	var err error
@@ -35,8 +36,8 @@ func newStreet(t *testing.T) *twoGateways {
 	return s
 }
 
-// seat connects the clients and has them join their rooms.
-func (s *twoGateways) seat() {
+// connectClients connects the clients, which join their rooms.
+func (s *twoGateways) connectClients() {
 	s.t.Helper()
 	s.round++
 	s.shared, s.roomA, s.roomB = fmt.Sprint("shared", s.round), fmt.Sprint("a", s.round), fmt.Sprint("b", s.round)
@@ -48,8 +49,8 @@ func (s *twoGateways) seat() {
 	s.talk()
 }
 
-// join has clients join a room one after the other, and wants the earlier ones to
-// hear of the later ones. If they are on both gateways, Redis must be there.
+// join has clients join a room one after the other. Each must get user_joined
+// of the later ones. If they are on both gateways, Redis must be available.
 func (s *twoGateways) join(room string, clients ...*client) {
 	s.t.Helper()
 	for i, c := range clients {
@@ -61,14 +62,14 @@ func (s *twoGateways) join(room string, clients ...*client) {
 		}
 		for _, other := range clients[:i] {
 			if event, err := other.next(patience); err != nil || !strings.HasPrefix(event, "user_joined") {
-				s.t.Fatalf("got %q, %v, want to hear of who joined %s", event, err, room)
+				s.t.Fatalf("got %q, %v, want user_joined in %s", event, err, room)
 			}
 		}
 	}
 }
 
-// talk has the clients of each gateway talk among themselves, and returns how
-// long an event loop went without a turn at the worst.
+// talk sends an event between the clients of each gateway. It returns the
+// longest time that an event loop has gone without a turn.
 func (s *twoGateways) talk() (worst float64) {
 	s.t.Helper()
 	for _, x := range []struct {
@@ -79,18 +80,18 @@ func (s *twoGateways) talk() (worst float64) {
 			s.t.Fatal(err)
 		}
 		if event, err := x.to.next(patience); err != nil || !strings.HasPrefix(event, "user_typing") {
-			s.t.Fatalf("got %q, %v, want to hear somebody on the same gateway type", event, err)
+			s.t.Fatalf("got %q, %v, want user_typing of the other client of the gateway", event, err)
 		}
 	}
 	return max(s.a.Metric("gateway_loop_turn_age_seconds"), s.b.Metric("gateway_loop_turn_age_seconds"))
 }
 
-// awaitTogether waits until the gateways are one again, and checks that the
+// awaitTogether waits until events get from each gateway to the other, and the
 // directory has each of them once.
 func (s *twoGateways) awaitTogether() {
 	s.t.Helper()
 	for _, x := range []struct{ from, to *client }{{s.ann, s.bob}, {s.bob, s.ann}} {
-		gatewaytest.Await(s.t, "the nodes to be one again", func() bool {
+		gatewaytest.Await(s.t, "the nodes to exchange events again", func() bool {
 			if err := x.from.do("stop_typing", s.shared); err != nil {
 				s.t.Fatal(err)
 			}
@@ -108,30 +109,30 @@ func (s *twoGateways) awaitTogether() {
 	})
 }
 
-// TestClientsAreServedThroughFaults: those of one gateway talk on, and no event
-// loop waits.
-func TestClientsAreServedThroughFaults(t *testing.T) {
+// Gateways and Redis are killed, paused, flushed or cut off. The clients of
+// each gateway must still get each other's events, and no event loop may wait.
+func TestClientsOfAGatewayAreServedDuringFaults(t *testing.T) {
 	t.Parallel()
-	s := newStreet(t)
+	s := newTwoGateways(t)
 	third := s.start()
 	for _, fault := range []struct {
-		name       string
-		harm, heal func() error
+		name        string
+		start, heal func() error
 	}{
 		{"a gateway killed", func() error { third.Kill(); return nil }, func() error { return nil }},
 		{"redis killed", func() error { s.redis.Kill(); return nil }, func() error { return s.redis.Launch() }},
 		{"redis paused", func() error { return s.redis.Pause() }, func() error { return s.redis.Resume() }},
 		{"redis flushed", func() error { _, err := s.redis.CLI("FLUSHALL"); return err }, func() error { return nil }},
 		{"a gateway cut off", func() error { s.proxy.Cut(); return nil }, func() error {
-			gatewaytest.Await(t, "the others to go on without it", func() bool { return s.a.figures().Cluster.Nodes == 1 })
+			gatewaytest.Await(t, "the other gateway to count one node", func() bool { return s.a.figures().Cluster.Nodes == 1 })
 			s.proxy.Heal()
 			return nil
 		}},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			s.t = t
-			s.seat()
-			if err := fault.harm(); err != nil {
+			s.connectClients()
+			if err := fault.start(); err != nil {
 				t.Fatal(err)
 			}
 			worst := 0.0
@@ -152,14 +153,14 @@ func TestClientsAreServedThroughFaults(t *testing.T) {
 	}
 }
 
-// TestClientsOfACutOffNodeStay: they miss what others say meanwhile, and are not
-// sent away.
-func TestClientsOfACutOffNodeStay(t *testing.T) {
+// A gateway is cut off from Redis for longer than its lease. Its clients must
+// stay connected and get each other's events.
+func TestClientsOfACutOffGatewayStayConnected(t *testing.T) {
 	t.Parallel()
-	s := newStreet(t)
-	s.seat()
+	s := newTwoGateways(t)
+	s.connectClients()
 	s.proxy.Cut()
-	gatewaytest.Await(t, "the others to go on without the node", func() bool { return s.a.figures().Cluster.Nodes == 1 })
+	gatewaytest.Await(t, "the other gateway to count one node", func() bool { return s.a.figures().Cluster.Nodes == 1 })
 	gatewaytest.Await(t, "a gateway that is not ready", func() bool {
 		_, ready := s.b.redisOf()
 		return ready == http.StatusServiceUnavailable

@@ -13,7 +13,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 )
 
-// TestFleetAgreesWithAModel has gateways and clients come and go at random.
+// Gateways and clients start, act and stop at random, and what clients get is
+// compared with a model.
 func TestFleetAgreesWithAModel(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(2) {
@@ -38,8 +39,8 @@ type modelNode struct {
 	channel string
 }
 
-// modelNode starts a gateway, finds out its channel, and waits until the others
-// know it.
+// modelNode starts a gateway, finds its channel in Redis, and waits until the
+// gateways know each other.
 func (f *fleet) modelNode() (clustertest.Node, error) {
 	before := f.channels()
 	n := modelNode{gateway: f.start("NODE_LEASE=4000"), f: f}
@@ -53,7 +54,7 @@ func (f *fleet) modelNode() (clustertest.Node, error) {
 			return n, nil
 		}
 	}
-	return nil, fmt.Errorf("no new channel beside %q", before)
+	return nil, fmt.Errorf("the gateway has opened no channel in addition to %q", before)
 }
 
 func (f *fleet) channels() []string {
@@ -73,15 +74,15 @@ func (n modelNode) Publish(room, text string) error {
 	return n.publish(strings.TrimPrefix(room, "conversation:"), text)
 }
 
-// Sent also publishes an event to nobody, behind which the gateways have the
-// same position in the log, those too that have just been started.
+// Sent also publishes an event to an empty room. After it all gateways have the
+// same position in the log, including those that have just started.
 func (n modelNode) Sent() error {
 	n.AwaitListed()
 	return n.publish("nobody", "mark")
 }
 
-// Received sends the gateway something that it counts, behind all that others
-// have sent it.
+// Received publishes a malformed message on the gateway's channel, and waits
+// until the gateway has counted it, after all earlier messages.
 func (n modelNode) Received() error {
 	const malformed = `gateway_cluster_dropped_total{reason="malformed"}`
 	before := n.Metric(malformed)
@@ -102,7 +103,7 @@ func (n modelNode) Kill() {
 	n.gateway.Kill()
 }
 
-// modelClient keeps what it has heard.
+// A modelClient keeps the events it has received.
 type modelClient struct {
 	*client
 	log []string
@@ -121,8 +122,8 @@ func (m *modelClient) Heard() []string {
 	}
 }
 
-// Settle asks twice for something that does not exist: the second answer comes
-// behind all that waited for the client at the first.
+// Settle sends an unknown event twice. The second answer comes after everything
+// that was queued for the client at the first.
 func (m *modelClient) Settle() {
 	for range 2 {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -131,7 +132,8 @@ func (m *modelClient) Settle() {
 	}
 }
 
-// redisOf returns what /health says of Redis, and the status of /ready.
+// redisOf returns the state of Redis according to /health, and the status of
+// /ready.
 func (g *gateway) redisOf() (redis string, ready int) {
 	g.t.Helper()
 	var health struct{ Redis string }
@@ -154,14 +156,14 @@ func TestHealthFollowsRedis(t *testing.T) {
 	f := newFleet(t)
 	g := f.start()
 	if redis, ready := g.redisOf(); redis != "connected" || ready != http.StatusOK {
-		t.Errorf("redis %s, ready %d", redis, ready)
+		t.Errorf("redis %s, ready %d, want connected and 200", redis, ready)
 	}
-	off := f.launch("USE_REDIS=false", "ROOM_POLICY=claims") // "open" is warned of, with a word of redis
+	off := f.launch("USE_REDIS=false", "ROOM_POLICY=claims") // the warning about "open" contains the word redis
 	if redis, ready := off.redisOf(); redis != "disabled" || ready != http.StatusOK || off.figures().Cluster != nil {
-		t.Errorf("turned off: redis %s, ready %d, figures %+v", redis, ready, off.figures())
+		t.Errorf("USE_REDIS=false: redis %s, ready %d, figures %+v; want disabled and 200", redis, ready, off.figures())
 	}
 	if text := off.Out.String(); strings.Contains(text, "redis") {
-		t.Errorf("turned off, and the log speaks of it: %s", text)
+		t.Errorf("USE_REDIS=false, and the log mentions redis: %s", text)
 	}
 	f.redis.Kill()
 	gatewaytest.Await(t, "a gateway that is not ready", func() bool {
@@ -170,7 +172,7 @@ func TestHealthFollowsRedis(t *testing.T) {
 	})
 	late, dev := f.launch(), f.launch("NODE_ENV=development")
 	if redis, ready := late.redisOf(); redis != "disconnected" || ready != http.StatusServiceUnavailable {
-		t.Errorf("started without Redis: redis %s, ready %d", redis, ready)
+		t.Errorf("started without Redis: redis %s, ready %d, want disconnected and 503", redis, ready)
 	}
 	if redis, ready := dev.redisOf(); redis != "disconnected" || ready != http.StatusOK {
 		t.Errorf("development without Redis: redis %s, ready %d", redis, ready)
@@ -178,7 +180,7 @@ func TestHealthFollowsRedis(t *testing.T) {
 	gatewaytest.Await(t, "the warning that Redis is away", func() bool { return strings.Contains(dev.Out.String(), "redis is away") })
 	failures := dev.Metric("gateway_cluster_failures_total")
 	gatewaytest.Await(t, "some more attempts", func() bool { return dev.Metric("gateway_cluster_failures_total") >= failures+3 })
-	// One about the other nodes, and one about the log of the services' events.
+	// One is about the other nodes, and one about the log of the services' events.
 	if n := strings.Count(dev.Out.String(), `"level":"WARN"`); n != 2 {
 		t.Errorf("%d warnings, want two:\n%s", n, dev.Out)
 	}
@@ -191,8 +193,8 @@ func TestHealthFollowsRedis(t *testing.T) {
 	gatewaytest.Await(t, "three nodes", func() bool { return g.figures().Cluster.Nodes == 3 })
 }
 
-// pair starts two gateways and returns the first, and a client of each, who are
-// in conversation 1.
+// pair starts two gateways with a client each in conversation 1. It returns the
+// first gateway and the clients.
 func (f *fleet) pair() (a *gateway, ann, bob *client) {
 	f.t.Helper()
 	a, b := f.start(), f.start()

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A line is a client's way to the gateways, which can be cut in more ways than
-// a client can end a connection. Safe for concurrent use.
+// A line is a proxy between a client and the gateways whose connections can be
+// ended in several ways. It is safe for concurrent use.
 type line struct {
 	url      string
 	listener net.Listener
@@ -17,12 +17,12 @@ type line struct {
 	pairs  map[*pair]struct{}
 }
 
-// A pair is one connection and its other half.
+// A pair is a client's connection and the one to the gateway.
 type pair struct {
 	near, far *net.TCPConn
 	mu        sync.Mutex // guards the following
-	silent    bool       // nothing gets through, and the gateway hears nothing of it
-	half      bool       // half of what comes next gets through
+	silent    bool       // nothing is forwarded, and the gateway's connection stays open
+	half      bool       // half of the next read is forwarded, then both are reset
 }
 
 func newLine(t *testing.T) *line {
@@ -32,7 +32,7 @@ func newLine(t *testing.T) *line {
 		t.Fatal(err)
 	}
 	w := &line{url: "http://" + l.Addr().String(), listener: l, pairs: make(map[*pair]struct{})}
-	t.Cleanup(func() { l.Close(); w.cut(fin) })
+	t.Cleanup(func() { l.Close(); w.cut(closed) })
 	go w.accept()
 	return w
 }
@@ -60,8 +60,8 @@ func (w *line) accept() {
 	}
 }
 
-// lead has new connections go to another gateway.
-func (w *line) lead(target string) {
+// setTarget sets the gateway for new connections.
+func (w *line) setTarget(target string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.target = target
@@ -108,14 +108,14 @@ func (p *pair) end(reset bool) {
 	}
 }
 
-// A cutKind is a way in which a line is cut.
+// A cutKind is a way to end the connections of a line.
 type cutKind int
 
 const (
-	fin    cutKind = iota // both ends are closed
+	closed cutKind = iota // both ends are closed
 	reset                 // both ends are reset
-	half                  // in the middle of what comes next
-	silent                // the client's end is closed, and the gateway hears nothing of it
+	half                  // both ends are reset after half of the next read
+	silent                // the client's end is closed, and the gateway's stays open
 	cutKinds
 )
 
@@ -131,7 +131,7 @@ func (w *line) cut(kind cutKind) {
 		case kind == silent:
 			p.near.Close()
 		case kind == half:
-		case !already || kind == fin:
+		case !already || kind == closed:
 			p.end(kind == reset)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// refuses reports why a gateway does not let a user in, "" when it does.
+// refuses returns the reason why a gateway refuses a user, "" if it does not.
 func (g *gateway) refuses(user string) string {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
@@ -23,9 +23,10 @@ func (g *gateway) refuses(user string) string {
 	return ""
 }
 
-// TestOrdersOverHTTPActOnEveryGateway, and one that lasts on a gateway that is
-// started later.
-func TestOrdersOverHTTPActOnEveryGateway(t *testing.T) {
+// Orders are published over HTTP on one gateway. The user must be disconnected
+// from every gateway. A revocation must also hold on a gateway that starts
+// later.
+func TestOrdersOverHTTPApplyToEveryGateway(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.service("orders")
@@ -48,15 +49,15 @@ func TestOrdersOverHTTPActOnEveryGateway(t *testing.T) {
 			}
 		}
 		if err := bob.do("join_room", "1"); err != nil {
-			t.Errorf("%s: %v", key, err)
+			t.Errorf("%s: bob, to whom the order does not apply: %v", key, err)
 		}
 	}
 	for i, g := range append(gateways, f.start()) {
 		if why := g.refuses("ann"); why != "Authentication error: jwt revoked" {
-			t.Errorf("gateway %d and a revoked token: %q", i, why)
+			t.Errorf("gateway %d answers a revoked token with %q", i, why)
 		}
 		if why := g.refuses("bob"); why != "" {
-			t.Errorf("gateway %d and a good token: %q", i, why)
+			t.Errorf("gateway %d refuses a valid token: %q", i, why)
 		}
 	}
 }

@@ -8,9 +8,10 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// TestAClientOfAGatewayThatIsCutOffFromRedis comes back to everything or to
-// nothing. The other gateway takes the first one for dead.
-func TestAClientOfAGatewayThatIsCutOffFromRedis(t *testing.T) {
+// A gateway is cut off from Redis, and the other one takes its sessions. A
+// client that returns must be recovered with all its rooms and events, or not
+// be recovered.
+func TestRecoveryWhenAGatewayIsCutOffFromRedis(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	s := f.service("cut-off")
@@ -33,17 +34,17 @@ func TestAClientOfAGatewayThatIsCutOffFromRedis(t *testing.T) {
 	})
 	bob.ack("join_room", map[string]any{"roomType": "conversation", "roomId": 2})
 	await(t, <-s.publish(3, 6))
-	ann.arrive(b)
+	ann.returnTo(b)
 	ann.wantAll(6)
 	ann.ack("join_room", map[string]any{"roomType": "conversation", "roomId": 2})
-	ann.arrive(a) // which does not know of that
+	ann.returnTo(a) // gateway a does not know of that room
 	if ann.recovered {
-		t.Error("ann was recovered without her room")
+		t.Error("ann was recovered without conversation 2, want no recovery")
 	}
 	bob.has(6)
-	bob.arrive(b) // where nobody knows of his room
+	bob.returnTo(b) // gateway b does not know of his second room
 	if bob.recovered {
-		t.Error("bob was recovered without his room")
+		t.Error("bob was recovered without conversation 2, want no recovery")
 	}
 	way.Heal()
 }

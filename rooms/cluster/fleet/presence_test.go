@@ -22,7 +22,7 @@ import (
 
 const presenceQueue = "presence-of-a-service"
 
-// listenForPresence makes a durable queue that gets all events of presence.
+// listenForPresence declares a durable queue that gets all presence events.
 func listenForPresence(t *testing.T, b *brokertest.Broker) {
 	t.Helper()
 	p, err := b.Connect()
@@ -41,7 +41,7 @@ func listenForPresence(t *testing.T, b *brokertest.Broker) {
 	}
 }
 
-// An observer is a service that drops events whose id it knows.
+// An observer is a service that ignores events whose id it has seen.
 type observer struct {
 	t     *testing.T
 	ids   map[string]bool
@@ -49,7 +49,7 @@ type observer struct {
 	twice int
 }
 
-// read takes what is in the queue.
+// read reads all messages of the queue.
 func (o *observer) read(ch *amqp.Channel) {
 	o.t.Helper()
 	for {
@@ -74,7 +74,7 @@ func (o *observer) take(m *amqp.Delivery) {
 		}
 	}
 	if err := json.Unmarshal(m.Body, &e); err != nil || m.MessageId == "" || m.DeliveryMode != amqp.Persistent || e.EventName != m.RoutingKey || e.Timestamp.IsZero() {
-		o.t.Errorf("%+v %s %v", m, m.Body, err)
+		o.t.Errorf("malformed presence event %+v %s %v", m, m.Body, err)
 	}
 	if o.ids[m.MessageId] {
 		o.twice++
@@ -87,18 +87,18 @@ func (o *observer) take(m *amqp.Delivery) {
 	}
 	now := m.RoutingKey == "user.online" || m.RoutingKey == "room.occupied"
 	if o.there[name] == now {
-		o.t.Errorf("%s: %s, and that is what was told before", name, m.Body)
+		o.t.Errorf("%s: the event came twice in a row: %s", name, m.Body)
 	}
 	if now != (e.Data.Sockets+e.Data.Members > 0) {
-		o.t.Errorf("%s", m.Body)
+		o.t.Errorf("the count contradicts the key: %s", m.Body)
 	}
 	if o.there[name] = now; !now {
 		delete(o.there, name)
 	}
 }
 
-// A crowdOf is the clients of a gateway.
-type crowdOf struct {
+// A gatewayClients is a gateway and its clients.
+type gatewayClients struct {
 	*gateway
 	clients []*member
 }
@@ -108,11 +108,11 @@ type member struct {
 	user, room string
 }
 
-// TestPresenceOfAFleet: users come and go over three processes, which are
-// killed, stopped for longer than their lease, and ended; RabbitMQ is killed
-// twice. Services that drop what they know see states that alternate, and the
-// truth at the end.
-func TestPresenceOfAFleet(t *testing.T) {
+// Users connect and disconnect at three gateways, which are killed, stopped for
+// longer than their lease, and replaced; RabbitMQ is killed once. A service
+// that ignores duplicates must see alternating events for each user and room,
+// and the right state at the end.
+func TestPresenceEventsOfThreeGateways(t *testing.T) {
 	t.Parallel()
 	broker, err := brokertest.Start()
 	testkit.Need(t, err)
@@ -124,9 +124,9 @@ func TestPresenceOfAFleet(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	var crowds []*crowdOf
+	var crowds []*gatewayClients
 	for range 3 {
-		crowds = append(crowds, &crowdOf{gateway: f.start()})
+		crowds = append(crowds, &gatewayClients{gateway: f.start()})
 	}
 	const steps = 1200
 	for step := range steps {
@@ -139,11 +139,11 @@ func TestPresenceOfAFleet(t *testing.T) {
 				t.Fatal(err)
 			}
 		case step == steps/3, step == 2*steps/3:
-			c.reborn(f)
+			c.killAndReplace(f)
 		case step == steps/5, step == 4*steps/5:
 			c.freeze(t)
 		case step == steps*9/10:
-			c.replaced(f)
+			c.stopAndReplace(f)
 		case r.IntN(2) == 0 && len(c.clients) < 40:
 			m := &member{user: fmt.Sprint("u", r.IntN(60)), room: fmt.Sprint(r.IntN(15))}
 			m.client = connect(t, c.gateway, m.user)
@@ -158,12 +158,12 @@ func TestPresenceOfAFleet(t *testing.T) {
 		}
 	}
 	o := &observer{t: t, ids: make(map[string]bool), there: make(map[string]bool)}
-	want, sockets := whoIsThere(crowds)
+	want, sockets := connectedClients(crowds)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("services know %q, the truth is %q", slices.Sorted(maps.Keys(o.there)), slices.Sorted(maps.Keys(want)))
+			t.Logf("according to the events %q have members, want %q", slices.Sorted(maps.Keys(o.there)), slices.Sorted(maps.Keys(want)))
 			for _, c := range crowds {
-				c.tellEnded()
+				c.logEnded()
 			}
 		}
 	})
@@ -172,18 +172,18 @@ func TestPresenceOfAFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	gatewaytest.Await(t, "services to know the truth", func() bool {
+	gatewaytest.Await(t, "the events to match the connected clients", func() bool {
 		o.read(p.Channel)
-		want, sockets = whoIsThere(crowds) // on a slow machine a gateway that was stopped may lose clients
+		want, sockets = connectedClients(crowds) // on a slow machine a gateway that was stopped may lose clients
 		return maps.Equal(o.there, want) || t.Failed()
 	})
 	crowds[0].wantUsers(sockets)
 	t.Logf("%d events, %d of them twice or more; %d users and rooms at the end", len(o.ids), o.twice, len(want))
 }
 
-// whoIsThere returns which users and rooms have clients that are connected, and
-// how many a user has.
-func whoIsThere(crowds []*crowdOf) (there map[string]bool, sockets map[string]int) {
+// connectedClients returns the users and rooms of connected clients, and the
+// number of sockets of each user.
+func connectedClients(crowds []*gatewayClients) (there map[string]bool, sockets map[string]int) {
 	there, sockets = make(map[string]bool), make(map[string]int)
 	for _, c := range crowds {
 		for _, m := range c.clients {
@@ -198,30 +198,29 @@ func whoIsThere(crowds []*crowdOf) (there map[string]bool, sockets map[string]in
 	return there, sockets
 }
 
-// reborn kills the gateway and starts another one.
-func (c *crowdOf) reborn(f *fleet) {
+// killAndReplace kills the gateway and starts another one.
+func (c *gatewayClients) killAndReplace(f *fleet) {
 	c.Kill()
-	*c = crowdOf{gateway: f.launch()} // it is not ready while RabbitMQ is away
+	*c = gatewayClients{gateway: f.launch()} // it is not ready while RabbitMQ is away
 }
 
-// replaced ends the gateway as an orchestrator does, and starts another one.
-func (c *crowdOf) replaced(f *fleet) {
+// stopAndReplace stops the gateway with SIGTERM, and starts another one.
+func (c *gatewayClients) stopAndReplace(f *fleet) {
 	c.Stop()
-	*c = crowdOf{gateway: f.start()}
+	*c = gatewayClients{gateway: f.start()}
 }
 
-// freeze stops the gateway for longer than its lease. Its clients are there all
-// the time.
-func (c *crowdOf) freeze(t *testing.T) {
+// freeze stops the process for longer than its lease. Its clients stay connected.
+func (c *gatewayClients) freeze(t *testing.T) {
 	t.Helper()
 	c.Signal(syscall.SIGSTOP)
-	time.Sleep(4 * time.Second) // nothing says that a stopped process has been stopped for long enough
+	time.Sleep(4 * time.Second) // there is no condition to await: the process must be stopped for longer than its lease
 	c.Signal(syscall.SIGCONT)
 }
 
-// tellEnded logs clients that should be there and are not: what services know may
-// be the truth.
-func (c *crowdOf) tellEnded() {
+// logEnded logs clients that were disconnected although the test did not close
+// them.
+func (c *gatewayClients) logEnded() {
 	for _, m := range c.clients {
 		select {
 		case <-m.Done():
@@ -231,8 +230,8 @@ func (c *crowdOf) tellEnded() {
 	}
 }
 
-// wantUsers asks for all users at once, and for one alone.
-func (c *crowdOf) wantUsers(sockets map[string]int) {
+// wantUsers checks POST /users for all users, and GET /users/ID for two.
+func (c *gatewayClients) wantUsers(sockets map[string]int) {
 	c.t.Helper()
 	var ids []string
 	for n := range 60 {

@@ -31,12 +31,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A fleet is a Redis and gateways around it, and perhaps a RabbitMQ.
+// A fleet is gateway processes with a common Redis, and perhaps a RabbitMQ.
 type fleet struct {
 	t        *testing.T
 	redis    *redistest.Server
 	settings []string   // of all gateways
-	alive    []*gateway // of a model
+	alive    []*gateway // used by the model test
 	events   *service   // nil: there is no RabbitMQ
 }
 
@@ -48,7 +48,7 @@ func newFleet(t *testing.T) *fleet {
 	return &fleet{t: t, redis: redis}
 }
 
-// A gateway is a process.
+// A gateway is a gateway process.
 type gateway struct {
 	*gatewaytest.Gateway
 	t      *testing.T
@@ -67,7 +67,7 @@ func (f *fleet) launch(settings ...string) *gateway {
 	return g
 }
 
-// start launches a gateway and waits until it takes part.
+// start launches a gateway and waits until it is ready.
 func (f *fleet) start(settings ...string) *gateway {
 	f.t.Helper()
 	g := f.launch(settings...)
@@ -75,7 +75,7 @@ func (f *fleet) start(settings ...string) *gateway {
 	return g
 }
 
-// figures is what /metrics says.
+// figures is the JSON of /metrics.
 type figures struct {
 	ConnectedSockets int
 	EventBus         struct{ Position string }
@@ -94,7 +94,7 @@ func (g *gateway) figures() (f figures) {
 	return f
 }
 
-// publish publishes message.sent as a service does.
+// publish publishes message.sent over HTTP.
 func (g *gateway) publish(conversation, text string) error {
 	body, _ := json.Marshal(map[string]string{"conversationId": conversation, "message": text})
 	status, answer, err := g.Post("message.sent", string(body))
@@ -119,12 +119,12 @@ func (g *gateway) connect(user string) (*client, error) {
 	}
 	c := &client{conn, g}
 	if event, err := c.next(patience); err != nil || event != "connected "+user+" " {
-		return nil, fmt.Errorf("%s: got %q, %v, want to be greeted", user, event, err)
+		return nil, fmt.Errorf("%s: got %q, %v, want connected", user, event, err)
 	}
 	return c, nil
 }
 
-// next returns the next event, as clustertest.Format has it.
+// next returns the next event in the form of clustertest.Format.
 func (c *client) next(timeout time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -136,7 +136,7 @@ func (c *client) next(timeout time.Duration) (string, error) {
 	if err := e.Decode(&body); err != nil {
 		return "", err
 	}
-	if e.Name != "new_message" { // others have a message of their own
+	if e.Name != "new_message" { // other events may have a message as well
 		body.Message = ""
 	}
 	return clustertest.Format(e.Name, body.Message, body.UserID, body.Room), nil

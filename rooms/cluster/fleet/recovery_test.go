@@ -13,22 +13,22 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// A recoveringClient is a client in conversation 1 that asks for recovery and comes back,
-// to any gateway.
+// A recoveringClient is a client in conversation 1 that asks for recovery, and
+// may return to any gateway.
 type recoveringClient struct {
 	t           *testing.T
 	name        string
 	client      *sioclient.Client
 	pid, offset string
 	numbers     []int
-	events      []string // all others
+	events      []string // names of all other events
 	recovered   bool
 	sockets     []string
 }
 
 func newRecoveringClient(t *testing.T, g *gateway, name string) *recoveringClient {
 	c := &recoveringClient{t: t, name: name}
-	c.arrive(g)
+	c.returnTo(g)
 	c.ack("join_room", map[string]any{"roomType": "conversation", "roomId": 1})
 	return c
 }
@@ -42,7 +42,7 @@ func (c *recoveringClient) ack(event string, data any) {
 	}
 }
 
-func (c *recoveringClient) arrive(g *gateway) {
+func (c *recoveringClient) returnTo(g *gateway) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -63,7 +63,7 @@ func (c *recoveringClient) arrive(g *gateway) {
 	c.sockets = append(c.sockets, client.ID())
 }
 
-// has takes events until there are so many numbers.
+// has reads events until it has that many numbers.
 func (c *recoveringClient) has(count int) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -88,14 +88,15 @@ func (c *recoveringClient) take(e sioclient.Event) {
 	c.numbers = append(c.numbers, body.Message)
 }
 
-// keepOffset keeps the offset of an event, if it has one, as clients do.
+// keepOffset keeps the offset of an event, if it has one.
 func keepOffset(e sioclient.Event, offset *string) {
 	if len(e.Args) > 0 {
 		_ = json.Unmarshal(e.Args[len(e.Args)-1], offset) // an error: no string
 	}
 }
 
-// wantAll checks that each number up to count has come once, in order.
+// wantAll checks that each number below count has come once, in order, on one
+// socket id.
 func (c *recoveringClient) wantAll(count int) {
 	c.t.Helper()
 	c.has(count)
@@ -104,18 +105,20 @@ func (c *recoveringClient) wantAll(count int) {
 		want[i] = i
 	}
 	if !slices.Equal(c.numbers, want) {
-		c.t.Errorf("%s got %v", c.name, c.numbers)
+		c.t.Errorf("%s got %v, want each number below %d in order", c.name, c.numbers, count)
 	}
 	if !c.recovered {
 		c.t.Errorf("%s was not recovered", c.name)
 	}
 	if slices.ContainsFunc(c.sockets, func(id string) bool { return id != c.sockets[0] }) {
-		c.t.Errorf("%s was the sockets %v", c.name, c.sockets)
+		c.t.Errorf("%s had the socket ids %v, want one", c.name, c.sockets)
 	}
 }
 
-// TestClientsComeBackToAnyNode whatever has become of the node they were on.
-func TestClientsComeBackToAnyNode(t *testing.T) {
+// A client's connection or gateway ends in one of several ways, and it returns
+// to another gateway. It must be recovered with all events, and other members
+// must not notice.
+func TestClientsAreRecoveredOnAnotherGateway(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(f *fleet, a *gateway, c *recoveringClient){
 		"cut":        func(_ *fleet, _ *gateway, c *recoveringClient) { c.client.Kill() },
@@ -147,27 +150,27 @@ func TestClientsComeBackToAnyNode(t *testing.T) {
 			leave(f, a, ann)
 			await(t, <-s.publish(5, 10))
 			if name == "restarted" {
-				b.Kill() // nobody has the events in memory any more
+				b.Kill() // now no gateway has the events in memory
 				b = f.start(settings...)
 				<-bob.client.Done()
-				bob.arrive(b)
+				bob.returnTo(b)
 			}
-			ann.arrive(b)
+			ann.returnTo(b)
 			ann.wantAll(10)
 			await(t, <-s.publish(10, 12))
 			ann.wantAll(12)
 			bob.has(12)
 			if name == "cut" || name == "not closed" {
-				ann.arrive(a) // and back again, before b has noticed
+				ann.returnTo(a) // and back again, before b has noticed the end of the connection
 				await(t, <-s.publish(12, 14))
 				ann.wantAll(14)
 				bob.has(14)
 			}
 			if name == "drained" && a.Wait() != 0 {
-				t.Error("it did not end well")
+				t.Error("the drained gateway has exited with an error")
 			}
 			if name != "gone" && slices.Contains(bob.events, "user_left") {
-				t.Errorf("bob was told %v", bob.events)
+				t.Errorf("bob got %v, want no user_left", bob.events)
 			}
 		})
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// TestAClientThatRetriesAtOnceIsRecovered: its attempts to come back are cut
-// while the answer is on its way, or it gives them up, and the next one is made
-// at once, to either gateway. Each event comes once.
-func TestAClientThatRetriesAtOnceIsRecovered(t *testing.T) {
+// A client's attempts to return are cut while the answer is on its way, or it
+// abandons them, and it tries again at once, at either gateway. It must be
+// recovered, and get each event once.
+func TestClientThatRetriesAtOnceIsRecovered(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(a *gateway, c *recoveringClient){
 		"both live": func(_ *gateway, c *recoveringClient) { c.client.Kill() },
@@ -48,7 +48,7 @@ func TestAClientThatRetriesAtOnceIsRecovered(t *testing.T) {
 	}
 }
 
-// retries are attempts of a client to come back that come to nothing.
+// retries makes attempts of a client to return that fail.
 type retries struct {
 	t     *testing.T
 	rng   *rand.Rand
@@ -67,9 +67,9 @@ func newRetries(t *testing.T, nodes ...*gateway) *retries {
 	return r
 }
 
-// attempt comes back over a line that is cut after some bytes of the answer, or
-// for a time that is too short. What has come is the client's: it may have been
-// connected already.
+// attempt returns over a proxy that ends the connection after some bytes, or
+// with a timeout that is too short. If it succeeds, the client keeps the events
+// that have come.
 func (r *retries) attempt(c *recoveringClient) {
 	p := r.lines[r.rng.IntN(len(r.lines))]
 	most := 300 * time.Millisecond
@@ -85,7 +85,8 @@ func (r *retries) attempt(c *recoveringClient) {
 	}
 }
 
-// try comes back, if that can be done in the time.
+// try returns to a gateway within a time, and reports whether the client is
+// connected.
 func (r *retries) try(c *recoveringClient, url string, most time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
@@ -99,13 +100,13 @@ func (r *retries) try(c *recoveringClient, url string, most time.Duration) bool 
 	}
 	r.t.Cleanup(client.Kill)
 	if c.client = client; client.PID() != c.pid {
-		r.t.Fatal("answered, and not recovered")
+		r.t.Fatal("the client was connected and not recovered")
 	}
 	c.recovered = true
 	return true
 }
 
-// listen takes events for a time, or until the connection ends.
+// listen reads events for a time, or until the connection ends.
 func (c *recoveringClient) listen(most time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()

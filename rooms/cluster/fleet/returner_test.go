@@ -14,16 +14,17 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// A stay is what a client has seen of one room since it joined.
+// A stay is what a client has seen of a room since it joined.
 type stay struct {
 	in     bool
 	unsure bool // a join or leave was not acknowledged
 	due    int  // the first event that was published after the join
-	first  int  // that came; -1: none
+	first  int  // the first event that came; -1: none
 	next   int
 }
 
-// A returner is a client whose connections are cut and which comes back. Owned by the goroutine of live.
+// A returner is a client whose connections are cut and which returns. It
+// belongs to the goroutine of live.
 type returner struct {
 	t           *testing.T
 	returnsTest *returnsTest
@@ -36,10 +37,10 @@ type returner struct {
 	rooms       [returnsRooms]stay
 	states      map[int]bool // rooms of which room_state has come since the return
 	events      int
-	trail       []string // what has happened, for the report
+	trail       []string // what has happened, for failure messages
 }
 
-func newStranded(t *testing.T, st *returnsTest, i int) *returner {
+func newReturner(t *testing.T, st *returnsTest, i int) *returner {
 	return &returner{
 		t: t, returnsTest: st, name: fmt.Sprint("returner-", i), line: newLine(t), random: rand.New(rand.NewPCG(uint64(i), 1)),
 	}
@@ -56,7 +57,7 @@ func (s *returner) fail(format string, args ...any) {
 
 func (s *returner) live() {
 	for !s.t.Failed() {
-		if !s.arrive() {
+		if !s.connectAny() {
 			return
 		}
 		stay := time.Duration(s.random.IntN(1000)) * time.Millisecond
@@ -77,9 +78,9 @@ func (s *returner) live() {
 	}
 }
 
-// follow stays connected as long as the gateway has it, and comes back then.
+// follow stays connected until the gateway disconnects it, and returns then.
 func (s *returner) follow() {
-	for !s.t.Failed() && s.arrive() {
+	for !s.t.Failed() && s.connectAny() {
 		for s.client.Err() == nil {
 			select {
 			case <-s.returnsTest.calm:
@@ -94,8 +95,8 @@ func (s *returner) follow() {
 	}
 }
 
-// arrive connects to any gateway that is there.
-func (s *returner) arrive() bool {
+// connectAny connects to a gateway that is up.
+func (s *returner) connectAny() bool {
 	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		i := s.random.IntN(2)
 		if !s.returnsTest.up[i].Load() {
@@ -105,12 +106,12 @@ func (s *returner) arrive() bool {
 			return true
 		}
 	}
-	s.fail("no gateway")
+	s.fail("no gateway could be reached")
 	return false
 }
 
 func (s *returner) connect(node int) bool {
-	s.line.lead(s.returnsTest.nodes[node].Addr)
+	s.line.setTarget(s.returnsTest.nodes[node].Addr)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	auth := map[string]any{"token": gatewaytest.Token(s.t, s.name), "recovery": true}
@@ -146,19 +147,19 @@ func (s *returner) connect(node int) bool {
 	return true
 }
 
-// restored compares the rooms that the gateway says the client is in with those
-// that it should be in.
+// restored checks that the gateway has recovered the client in the rooms that
+// it had joined.
 func (s *returner) restored() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if _, err := s.client.EmitAck(ctx, "nothing"); err != nil {
-		return // cut off again
+		return // the connection has ended again
 	}
 	s.listen(0)
 	for i := range s.rooms {
 		r := &s.rooms[i]
 		if !r.unsure && r.in != s.states[i] {
-			s.fail("recovered, and its being in room %d is %v, want %v", i, s.states[i], r.in)
+			s.fail("recovered: in room %d is %v, want %v", i, s.states[i], r.in)
 		}
 		if r.unsure {
 			s.note("room %d settled: %v", i, s.states[i])
@@ -206,14 +207,14 @@ func (s *returner) ask(event string, i int) {
 	default:
 		r.unsure, r.in, r.due = false, event == "join_room", due
 		if r.first > due {
-			s.fail("room %d began with %d, want at most %d", i, r.first, due)
+			s.fail("the first event of room %d is %d, want %d at most", i, r.first, due)
 		}
 	}
 }
 
 func stamp() string { return time.Now().Format("05.000") }
 
-// leave ends the connection in any way.
+// leave ends the connection in one of several ways.
 func (s *returner) leave() {
 	switch kind := cutKind(s.random.IntN(int(cutKinds) + 2)); kind {
 	case cutKinds:
@@ -233,7 +234,7 @@ func (s *returner) leave() {
 	s.listen(0)
 }
 
-// listen takes events for a while, and all that have come.
+// listen reads all events that have come, and waits d for more.
 func (s *returner) listen(d time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
@@ -278,22 +279,22 @@ func (s *returner) see(room, n int) {
 	s.note("%v: event %d of room %d", stamp(), n, room)
 	switch {
 	case !r.in && !r.unsure:
-		s.fail("event %d of room %d, in which it is not", n, room)
+		s.fail("got event %d of room %d, which it has not joined", n, room)
 	case r.first < 0 && n > r.due:
-		s.fail("room %d began with %d, want at most %d", room, n, r.due)
+		s.fail("the first event of room %d is %d, want %d at most", room, n, r.due)
 	case r.first < 0:
 		r.first, r.next = n, n+1
 	case n < r.next:
 		s.fail("event %d of room %d came twice", n, room)
 	case n > r.next:
-		s.fail("event %d of room %d, and %d has not come", n, room, r.next)
+		s.fail("got event %d of room %d, want event %d", n, room, r.next)
 		r.next = n + 1
 	default:
 		r.next++
 	}
 }
 
-// finish waits for the last events.
+// finish waits for the last events of all rooms.
 func (s *returner) finish() {
 	<-s.returnsTest.quiet
 	for until := time.Now().Add(patience); ; {
@@ -309,7 +310,7 @@ func (s *returner) finish() {
 			return
 		}
 		if s.client.Err() != nil || time.Now().After(until) {
-			s.fail("at the end:%s (%v)", missing, s.client.Err())
+			s.fail("missing at the end:%s (%v)", missing, s.client.Err())
 			return
 		}
 	}

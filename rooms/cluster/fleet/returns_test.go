@@ -20,9 +20,9 @@ const (
 	returnsPace    = 10 * time.Millisecond // between two events
 )
 
-// A returnsTest is two gateways, a service that publishes numbered events to some
-// conversations, and clients whose connections are cut in every way while the
-// gateways drain and are killed.
+// A returnsTest is two gateways, a service that publishes numbered events to
+// some conversations, and clients that return after their connections have
+// ended.
 type returnsTest struct {
 	*fleet
 	service *service
@@ -35,17 +35,17 @@ type returnsTest struct {
 	returns, recovered atomic.Int64
 }
 
-// TestClientsReturnWhileGatewaysDrainAndDie has clients lose their connections in every way and come
-// back to any gateway, while gateways drain and are killed. In each room a
-// client gets every event from its join on, in order and once, unless it is
-// told that it was not recovered.
-func TestClientsReturnWhileGatewaysDrainAndDie(t *testing.T) {
+// Clients lose their connections in several ways and return to any gateway,
+// while gateways drain and are killed. In each room a client must get every
+// event since its join, once and in order, unless it is told that it was not
+// recovered. 99 % of the returns must be recovered.
+func TestClientsReturnWhileGatewaysDrainAndAreKilled(t *testing.T) {
 	t.Parallel()
 	st := newReturns(t, "returnsTest")
 	finish := st.begin(returnsClients, (*returner).live)
 	kill := func(g *gateway) { g.Kill() }
 	for i, end := range []func(g *gateway){kill, (*gateway).drain, kill, kill} {
-		time.Sleep(1500 * time.Millisecond) // of cuts
+		time.Sleep(1500 * time.Millisecond) // time for clients to lose connections
 		st.restart(i%2, end)
 	}
 	const enough = 5 * returnsClients
@@ -56,14 +56,14 @@ func TestClientsReturnWhileGatewaysDrainAndDie(t *testing.T) {
 	}
 }
 
-// TestARollingUpdateLosesNothing for clients that asked for recovery, while
-// events are published and the gateways are restarted one after the other.
-func TestARollingUpdateLosesNothing(t *testing.T) {
+// The gateways are restarted one after the other while events are published.
+// Every client that returns must be recovered without a missing event.
+func TestRollingUpdateLosesNoEvent(t *testing.T) {
 	t.Parallel()
 	st := newReturns(t, "rolling")
 	finish := st.begin(rollingClients, (*returner).follow)
 	for i := range st.nodes {
-		time.Sleep(500 * time.Millisecond) // of load
+		time.Sleep(500 * time.Millisecond) // time with events and changes of rooms
 		st.restart(i, (*gateway).drain)
 	}
 	if returns, recovered := finish(); returns < rollingClients || recovered != returns {
@@ -83,19 +83,19 @@ func newReturns(t *testing.T, name string) *returnsTest {
 	return st
 }
 
-// begin has events published and clients live. finish ends that, waits until
-// each client has all it must get, and returns how often clients came back.
+// begin publishes events and runs clients. finish ends that, waits until each
+// client has all its events, and returns the numbers of returns.
 func (st *returnsTest) begin(clients int, live func(s *returner)) (finish func() (returns, recovered int64)) {
 	published, ended := make(chan error, 1), make(chan struct{})
 	go func() { published <- st.publish(ended) }()
 	var all sync.WaitGroup
 	for i := range clients {
-		s := newStranded(st.t, st, i)
+		s := newReturner(st.t, st, i)
 		all.Go(func() { live(s) })
 	}
 	return func() (int64, int64) {
 		close(st.calm)
-		time.Sleep(200 * time.Millisecond) // some events more
+		time.Sleep(200 * time.Millisecond) // time for some more events
 		close(ended)
 		if err := <-published; err != nil {
 			st.t.Fatal(err)
@@ -121,7 +121,7 @@ func (st *returnsTest) restart(node int, end func(g *gateway)) {
 	st.up[node].Store(true)
 }
 
-// reasons logs what became of the clients that came back to a gateway.
+// reasons logs how the returns to a gateway have ended.
 func (st *returnsTest) reasons(g *gateway) {
 	for result := rooms.RecoveryDone; result.Valid(); result++ {
 		if n := g.Metric(fmt.Sprintf("gateway_recoveries_total{result=%q}", result.String())); n > 0 {
@@ -137,7 +137,7 @@ func (g *gateway) drain() {
 	}
 }
 
-// publish publishes an event now and then until ended is closed.
+// publish publishes an event every returnsPace until ended is closed.
 func (st *returnsTest) publish(ended chan struct{}) error {
 	tick := time.NewTicker(returnsPace)
 	defer tick.Stop()

@@ -15,8 +15,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
-// A trial is two gateways, each with its own way to Redis and a recorder, and a
-// service. The first gateway is the one that puts dead letters aside.
+// A trial is two gateways, each with its own proxy to Redis and a recorder, and
+// a service. The first gateway is the one that handles dead letters.
 type trial struct {
 	*fleet
 	service   *service
@@ -38,7 +38,7 @@ func newTrial(t *testing.T, name string, settings ...string) *trial {
 		_, port, _ := strings.Cut(way.Addr, ":")
 		node := tr.start(append(settings, "REDIS_PORT="+port)...)
 		if i == 0 {
-			gatewaytest.Await(t, "the first gateway's turn at the dead letters", func() bool {
+			gatewaytest.Await(t, "the first gateway to handle the dead letters", func() bool {
 				return strings.Contains(node.Out.String(), `"for":"dead letters"`)
 			})
 		}
@@ -48,8 +48,7 @@ func newTrial(t *testing.T, name string, settings ...string) *trial {
 	return tr
 }
 
-// progress waits until as many events have reached all recorders that are
-// published from now on.
+// progress waits until all recorders have got the given number of new events.
 func (tr *trial) progress(events int) {
 	tr.t.Helper()
 	from := int(tr.service.opened.Load())
@@ -65,15 +64,16 @@ func (tr *trial) wantAll(events int) {
 	}
 }
 
-// awaitNodes waits until a gateway sees so many, itself included.
+// awaitNodes waits until a gateway counts n gateways, itself included.
 func (g *gateway) awaitNodes(n int) {
 	g.t.Helper()
 	gatewaytest.Await(g.t, fmt.Sprint(n, " gateways"), func() bool { return g.figures().Cluster.Nodes == n })
 }
 
-// TestAGatewayWhoseWayToRedisIsSilentMissesNothing, and obeys: for longer than
-// its lease nothing comes through, and then its connections are reset.
-func TestAGatewayWhoseWayToRedisIsSilentMissesNothing(t *testing.T) {
+// Redis is silent for one gateway for longer than its lease, and then its
+// connections are reset. The gateway must deliver all events and execute
+// orders, which do not need Redis.
+func TestGatewayDeliversEventsWhileRedisIsSilent(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, "silent")
 	stop := tr.service.flow(t)
@@ -96,9 +96,10 @@ func TestAGatewayWhoseWayToRedisIsSilentMissesNothing(t *testing.T) {
 	tr.wantAll(stop())
 }
 
-// TestAStoppedGatewayDelaysNobodyAndMissesNothing: meanwhile 30 MB are
-// published.
-func TestAStoppedGatewayDelaysNobodyAndMissesNothing(t *testing.T) {
+// One gateway is stopped with SIGSTOP while 30 MB are published. The other one
+// must not be delayed, and the stopped one must deliver all events when it runs
+// again.
+func TestStoppedGatewayDelaysNoOtherAndLosesNoEvent(t *testing.T) {
 	t.Parallel()
 	const events = 1_000
 	tr := newTrial(t, "stopped", unread)
@@ -111,14 +112,14 @@ func TestAStoppedGatewayDelaysNobodyAndMissesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, next, _, _ := tr.recorders[1].saw(); next > 0 {
-		t.Errorf("%d events came from a gateway that is stopped", next)
+		t.Errorf("a stopped gateway has delivered %d events", next)
 	}
 	tr.nodes[1].Signal(syscall.SIGCONT)
 	tr.wantAll(events)
 }
 
-// TestSubscriptionsThatAreKilledLoseNoEvent, 25 times.
-func TestSubscriptionsThatAreKilledLoseNoEvent(t *testing.T) {
+// The gateways' subscriptions in Redis are killed 25 times. No event may be lost.
+func TestNoEventIsLostWhenSubscriptionsAreKilled(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, "subscriptions")
 	stop := tr.service.flow(t)
@@ -136,9 +137,9 @@ func TestSubscriptionsThatAreKilledLoseNoEvent(t *testing.T) {
 	tr.wantAll(stop())
 }
 
-// TestAGatewayThatIsCutOffMissesNothing, whatever happens to the others
-// meanwhile, for several leases.
-func TestAGatewayThatIsCutOffMissesNothing(t *testing.T) {
+// A gateway is cut off from Redis for several leases, while Redis is flushed,
+// or the other gateway reconnects or restarts. No event may be lost.
+func TestGatewayThatIsCutOffFromRedisLosesNoEvent(t *testing.T) {
 	t.Parallel()
 	for name, happens := range map[string]func(tr *trial) error{
 		"redis-flushed": func(tr *trial) error { _, err := tr.redis.CLI("FLUSHALL"); return err },
@@ -152,7 +153,7 @@ func TestAGatewayThatIsCutOffMissesNothing(t *testing.T) {
 			w := tr.recorders[0]
 			<-w.ended
 			if first, next, repeats, _ := w.saw(); first > w.due || repeats > 0 {
-				return fmt.Errorf("%s got events %d to %d, %d of them again", w.name, first, next, repeats)
+				return fmt.Errorf("%s got events %d to %d with %d repeats, want none", w.name, first, next, repeats)
 			}
 			tr.nodes[0].Launch()
 			tr.nodes[0].AwaitReady()
@@ -182,10 +183,10 @@ func TestAGatewayThatIsCutOffMissesNothing(t *testing.T) {
 	}
 }
 
-// TestTheFirstGatewayWithoutRedisDelaysNobody: it is not ready, and its clients
-// and those of the other one get everything. What nobody can be given is still
-// put aside.
-func TestTheFirstGatewayWithoutRedisDelaysNobody(t *testing.T) {
+// The gateway that handles dead letters is cut off from Redis. It must not be
+// ready, its clients and those of the other one must get all events, and dead
+// letters must still be stored.
+func TestGatewayWithDeadLettersAndWithoutRedisDelaysNoEvent(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, "first")
 	stop := tr.service.flow(t)
@@ -198,11 +199,11 @@ func TestTheFirstGatewayWithoutRedisDelaysNobody(t *testing.T) {
 	if err := tr.service.publisher.Publish(tr.service.name, "message.sent", amqp.Publishing{Body: []byte("[]")}); err != nil {
 		t.Fatal(err)
 	}
-	tr.awaitLetters(1)
+	tr.awaitDeadLetters(1)
 }
 
-// awaitLetters waits until so many dead letters are kept.
-func (tr *trial) awaitLetters(n int) {
+// awaitDeadLetters waits until n dead letters are in the queue.
+func (tr *trial) awaitDeadLetters(n int) {
 	tr.t.Helper()
 	gatewaytest.Await(tr.t, fmt.Sprint(n, " dead letters"), func() bool {
 		q, err := tr.service.publisher.Channel.QueueDeclarePassive(tr.service.name+".dead-letter", true, false, false, false, nil)
@@ -210,8 +211,9 @@ func (tr *trial) awaitLetters(n int) {
 	})
 }
 
-// TestASmallMailboxLosesNothing: of the second gateway's loops.
-func TestASmallMailboxLosesNothing(t *testing.T) {
+// Mailboxes of 1024 messages are too small for the published events. No event
+// may be lost.
+func TestSmallMailboxesLoseNoEvent(t *testing.T) {
 	t.Parallel()
 	const events = 6_000
 	tr := newTrial(t, "mailbox", "MAX_MAILBOX=1024", unread)
@@ -222,9 +224,9 @@ func TestASmallMailboxLosesNothing(t *testing.T) {
 	tr.wantAll(events)
 }
 
-// TestADeadLetterThatCannotBeWrittenDelaysNobody: its headers leave no room for
-// those of a letter, and the queue takes none.
-func TestADeadLetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
+// A dead letter cannot be written: first its headers are too large, then the
+// queue refuses it. Events must be delivered meanwhile.
+func TestDeadLetterThatCannotBeWrittenDelaysNoEvent(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, "letters")
 	poison := func(headers amqp.Table) {
@@ -238,13 +240,13 @@ func TestADeadLetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
 	tr.progress(50)
 	stop()
 	poison(amqp.Table{"large": strings.Repeat("x", 130_700)})
-	tr.awaitLetters(1)
+	tr.awaitDeadLetters(1)
 	broker := brokertest.Shared(t)
 	if out, err := broker.Ctl("set_policy", "letters", `^letters\.dead-letter$`,
 		`{"max-length":1,"overflow":"reject-publish"}`, "--apply-to", "queues"); err != nil {
 		t.Fatal(out, err)
 	}
-	gatewaytest.Await(t, "a queue that takes nothing", func() bool {
+	gatewaytest.Await(t, "the queue to refuse messages", func() bool {
 		err := tr.service.publisher.Publish("", "letters.dead-letter", amqp.Publishing{Body: []byte("another")})
 		return err != nil
 	})
@@ -258,9 +260,9 @@ func TestADeadLetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
 	}
 }
 
-// TestTheDirectoryHeals: each key of it is deleted once, as a person or
-// eviction does, and what clients say reaches the other gateway again.
-func TestTheDirectoryHeals(t *testing.T) {
+// Each key of the directory is deleted once. Messages of clients must reach the
+// other gateway again, and the key of a room must be written again.
+func TestDeletedKeysOfTheDirectoryAreReplaced(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	_, ann, bob := f.pair()
@@ -274,11 +276,11 @@ func TestTheDirectoryHeals(t *testing.T) {
 	}
 	for _, key := range keys {
 		if n, err := f.redis.CLI("-n", "1", "DEL", key); err != nil || n != "1" {
-			t.Logf("%s: %s %v", key, n, err) // it has ended meanwhile
+			t.Logf("%s: %s %v", key, n, err) // the key has expired meanwhile
 			continue
 		}
 		for _, way := range []struct{ from, to *client }{{ann, bob}, {bob, ann}} {
-			gatewaytest.Await(t, "what is said to reach the other gateway without "+key, func() bool {
+			gatewaytest.Await(t, "a message to reach the other gateway without "+key, func() bool {
 				if err := way.from.do("stop_typing", "1"); err != nil {
 					t.Fatal(err)
 				}
@@ -286,9 +288,9 @@ func TestTheDirectoryHeals(t *testing.T) {
 				return err == nil && strings.HasPrefix(event, "user_stop_typing")
 			})
 		}
-		gatewaytest.Await(t, "the room to be there again: "+key, func() bool {
+		gatewaytest.Await(t, "the key of the room to be written again: "+key, func() bool {
 			n, err := f.redis.CLI("-n", "1", "EXISTS", key)
-			return err == nil && n == "1" || !strings.Contains(key, ":in:") // a session has a key of its own
+			return err == nil && n == "1" || !strings.Contains(key, ":in:") // the key of a session is not written again
 		})
 		for _, c := range []*client{ann, bob} {
 			for event := "some"; event != ""; {
@@ -298,14 +300,15 @@ func TestTheDirectoryHeals(t *testing.T) {
 	}
 }
 
-// TestOneUsersBurstDelaysNobody: while tens of thousands of rooms that one user
-// has joined on 50 sockets wait for the directory, others on the same gateway
-// join, are told of services' events, and talk with clients of the other one.
-func TestOneUsersBurstDelaysNobody(t *testing.T) {
+// One user joins tens of thousands of rooms on 50 sockets, which wait for the
+// directory. Other users of the gateway must still be able to join, to get
+// events of services, and to exchange messages with clients of the other
+// gateway.
+func TestJoinsOfOneUserDoNotDelayOtherUsers(t *testing.T) {
 	t.Parallel()
 	const sockets, roomsEach, said = 50, 940, 20
-	// The directory takes fewer rooms a second than a slow machine joins, and
-	// renewals are slow, too.
+	// With this lag the directory takes fewer rooms a second than a slow
+	// machine joins. Renewals are slower as well.
 	const lag = 150 * time.Millisecond
 	tr := newTrial(t, "burst", "MAX_ROOMS_PER_USER=0", "NODE_LEASE=20000")
 	ann, bob := connect(t, tr.nodes[0], "ann"), connect(t, tr.nodes[1], "bob")
@@ -332,7 +335,7 @@ func TestOneUsersBurstDelaysNobody(t *testing.T) {
 		n := tr.nodes[0].Metric("gateway_cluster_directory_waiting")
 		t.Logf("%s: %.0f rooms wait", what, n)
 		if n < roomsEach {
-			t.Errorf("%s, and of the burst %.0f rooms wait: it came behind them", what, n)
+			t.Errorf("%s: %.0f rooms of the burst wait, want that they still wait", what, n)
 		}
 	}
 	waiting("all are joined")
@@ -348,36 +351,35 @@ func TestOneUsersBurstDelaysNobody(t *testing.T) {
 	for range said {
 		want(t, bob, "user_stop_typing ann 2")
 	}
-	heard := ""
-	gatewaytest.Await(t, "bob's gateway to know that ann is there", func() bool {
+	got := ""
+	gatewaytest.Await(t, "bob's gateway to know that ann's gateway holds the room", func() bool {
 		if err := bob.do("stop_typing", "2"); err != nil {
 			t.Fatal(err)
 		}
-		heard, _ = ann.next(200 * time.Millisecond)
-		return heard == "user_stop_typing bob 2"
+		got, _ = ann.next(200 * time.Millisecond)
+		return got == "user_stop_typing bob 2"
 	})
 	if err := tr.nodes[0].publish("2", "hi"); err != nil {
 		t.Fatal(err)
 	}
-	for heard == "user_stop_typing bob 2" {
+	for got == "user_stop_typing bob 2" {
 		var err error
-		if heard, err = ann.next(patience); err != nil {
+		if got, err = ann.next(patience); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if heard != "new_message hi" {
-		t.Errorf("ann got %s", heard)
+	if got != "new_message hi" {
+		t.Errorf("ann got %s, want new_message hi", got)
 	}
 	want(t, bob, "new_message hi")
 	waiting("others have joined and talked")
 }
 
-// TestAGatewayThatDrainsGoesOnWithEvents: its clients get everything until they
-// are disconnected.
-func TestAGatewayThatDrainsGoesOnWithEvents(t *testing.T) {
+// A gateway drains. Its clients must get all events until they are disconnected.
+func TestDrainingGatewayDeliversEvents(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, "drains", "DRAIN_PERIOD=25000")
-	for i := range 40 { // those that came last are disconnected first
+	for i := range 40 { // the last clients to connect are disconnected first
 		connect(t, tr.nodes[1], fmt.Sprint("other ", i))
 	}
 	stop := tr.service.flow(t)

@@ -10,11 +10,11 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-var dawn = time.Unix(1_800_000_000, 0)
+var startTime = time.Unix(1_800_000_000, 0)
 
 const length = 5 * time.Second
 
-// world is a lease that is stepped by hand, and what Redis says.
+// A world is a lease driven by the test, and the leases of other nodes in Redis.
 type world struct {
 	*Lease
 	t          *testing.T
@@ -27,10 +27,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	l := New(Config{Names: wire.NewNames("ws:", 1), Node: 7, Lease: length, Answer: 2 * time.Second})
-	return &world{Lease: l, t: t, now: dawn, leases: make(map[int64]string)}
+	return &world{Lease: l, t: t, now: startTime, leases: make(map[int64]string)}
 }
 
-// run sends what is to be sent, and returns the first command's names.
+// run sends all batches that are due, and returns the name of each one's first
+// command.
 func (w *world) run() (all []string) {
 	for {
 		w.id++
@@ -66,25 +67,25 @@ func (w *world) answer(b wire.Batch) []wire.Reply {
 	return replies
 }
 
-// fail answers what is sent with an error.
+// fail replies to the next batch with an error.
 func (w *world) fail() {
 	w.id++
 	b, ok := w.Take(w.id, wire.Lease{}, w.now)
 	if !ok {
-		w.t.Fatal("nothing is sent")
+		w.t.Fatal("no batch is due")
 	}
 	replies := make([]wire.Reply, len(b.Commands))
 	replies[0].Err = errors.New("READONLY You can't write against a read only replica.")
 	w.Reply(b.ID, replies, w.registered, w.now)
 }
 
-// begin has the first session begin.
+// begin returns a world whose first session has begun.
 func begin(t *testing.T) *world {
 	w := newWorld(t)
 	w.Subscribed(true, w.now)
 	w.run()
 	if s, _ := w.Session(); s != wire.Session(7, 1) || !w.Begun() || w.Begun() {
-		t.Fatalf("session %d", s)
+		t.Fatalf("session %d, want the first one of node 7, begun once", s)
 	}
 	return w
 }
@@ -92,31 +93,33 @@ func begin(t *testing.T) *world {
 func TestNoSessionWithoutSubscription(t *testing.T) {
 	w := newWorld(t)
 	if got := w.run(); !slices.Equal(got, []string{"SMEMBERS"}) || !w.Reached() || w.Begun() {
-		t.Errorf("sent %v, want a look whether Redis answers", got)
+		t.Errorf("sent %v, want only a read that shows whether Redis answers", got)
 	}
 	w.now = w.Next()
 	if w.fail(); !w.Away() {
-		t.Error("not away")
+		t.Error("Away is false after an error")
 	}
 	w.Subscribed(true, w.now)
 	if w.run(); !w.Begun() {
-		t.Error("no session with a subscription")
+		t.Error("no session has begun with a subscription")
 	}
 }
 
 func TestLeaseIsRenewedInTime(t *testing.T) {
 	w := begin(t)
 	if got := w.Next().Sub(w.now); got != length/renewalsPerLease {
-		t.Errorf("renewed after %v", got)
+		t.Errorf("the next renewal is after %v, want %v", got, length/renewalsPerLease)
 	}
 	w.now = w.Next()
 	if got := w.run(); !slices.Equal(got, []string{"SET"}) {
-		t.Errorf("sent %v", got)
+		t.Errorf("sent %v, want SET", got)
 	}
 }
 
-// TestNewSession: after whatever may have had Redis forget.
-func TestNewSession(t *testing.T) {
+// When the lease has ended or the connection was lost, the session ends. The
+// next one begins, and the former one is removed from Redis once the rooms are
+// registered.
+func TestNewSessionAfterALoss(t *testing.T) {
 	for name, lose := range map[string]func(*world){
 		"the lease has ended":  func(w *world) { w.expired = true; w.now = w.Next(); w.run() },
 		"a lost connection":    func(w *world) { w.Lose("lost", w.now) },
@@ -126,60 +129,61 @@ func TestNewSession(t *testing.T) {
 		lose(w)
 		w.expired = false
 		if s, _ := w.Session(); s != 0 || w.Ended() == "" {
-			t.Errorf("%s: session %d goes on", name, s)
+			t.Errorf("%s: session %d has not ended", name, s)
 		}
 		w.now = w.Next()
 		w.run()
 		s, former := w.Session()
 		if s != wire.Session(7, 2) || !slices.Equal(former, []int64{wire.Session(7, 1)}) || !w.Begun() {
-			t.Errorf("%s: session %d after %v", name, s, former)
+			t.Errorf("%s: session %d with the former sessions %v, want the second with the first", name, s, former)
 		}
-		w.Reply(99, make([]wire.Reply, 3), false, w.now) // late
+		w.Reply(99, make([]wire.Reply, 3), false, w.now) // a late reply must have no effect
 		w.registered, w.now = true, w.Next()
 		if got := w.run(); !slices.Contains(got, "SREM") {
-			t.Errorf("%s: the former session is not removed: %v", name, got)
+			t.Errorf("%s: sent %v, want SREM of the former session", name, got)
 		}
 		if _, former := w.Session(); former != nil {
-			t.Errorf("%s: former %v", name, former)
+			t.Errorf("%s: former sessions %v after the removal, want none", name, former)
 		}
 	}
 }
 
-// TestErrorsBeyondALeaseWantAnotherConnection, and not sooner.
-func TestErrorsBeyondALeaseWantAnotherConnection(t *testing.T) {
+// If all commands fail for the length of a lease, the lease must ask for
+// another connection, once. It must not do so earlier.
+func TestConnectionIsReplacedAfterALeaseOfErrors(t *testing.T) {
 	w := begin(t)
 	first := w.Next()
 	for w.now = first; w.now.Sub(first) < length; w.now = w.Next() {
 		w.fail()
 		if w.Redial() {
-			t.Fatalf("another connection after %v", w.now.Sub(first))
+			t.Fatalf("another connection is wanted after %v, want it after a lease", w.now.Sub(first))
 		}
 	}
 	w.fail()
 	if !w.Away() || !w.Redial() || w.Redial() {
-		t.Errorf("away %v, and no wish for one other connection", w.Away())
+		t.Errorf("after a lease of errors: away %v, want true and another connection wanted once", w.Away())
 	}
 	w.now = w.Next()
 	if w.run(); w.Away() || w.Trouble() != nil {
-		t.Errorf("away when all is well: %v", w.Trouble())
+		t.Errorf("away after a successful reply, trouble %v", w.Trouble())
 	}
 }
 
-func TestLateAnswerMeansAway(t *testing.T) {
+func TestLateReplyCountsAsAway(t *testing.T) {
 	w := begin(t)
 	w.now = w.Next()
 	b, _ := w.Take(50, wire.Lease{}, w.now)
 	w.now = w.Next()
 	if w.Tick(w.now); !w.Away() {
-		t.Error("not away")
+		t.Error("Away is false although no reply has come in time")
 	}
 	w.Reply(50, w.answer(b), false, w.now)
 	if s, _ := w.Session(); w.Away() || s == 0 {
-		t.Errorf("away %v, session %d", w.Away(), s)
+		t.Errorf("after a late reply: away %v, session %d; want the session to go on", w.Away(), s)
 	}
 }
 
-func TestPeersAndTheDead(t *testing.T) {
+func TestPeersAndDeadSessions(t *testing.T) {
 	w := begin(t)
 	live, dead, suspect := wire.Session(8, 1), wire.Session(9, 3), wire.Session(10, 1)
 	w.leases[live], w.leases[dead] = wire.Lease{Sockets: 5}.String(), ""
@@ -187,27 +191,28 @@ func TestPeersAndTheDead(t *testing.T) {
 	w.now = w.Next()
 	w.run()
 	if got := w.Peers(); len(got) != 1 || got[0] != (Peer{8, 5, 0}) {
-		t.Errorf("peers %v", got)
+		t.Errorf("peers %v, want node 8 with 5 sockets", got)
 	}
 	if !w.Dead(dead) || !w.Dead(suspect) || w.Dead(live) || !w.Gone(9) || w.Gone(8) || w.Gone(11) {
-		t.Error("who is dead")
+		t.Error("Dead or Gone is wrong for the live, the dead or the suspected session")
 	}
 	if w.Silent(w.now) != nil {
-		t.Error("removed at once")
+		t.Error("a dead session is to be removed at once, want after the length of a lease")
 	}
 	if got := w.Silent(w.now.Add(length)); !slices.Equal(got, []int64{dead}) {
 		t.Errorf("%d is to be removed, want %d", got, dead)
 	}
-	w.leases[wire.Session(9, 4)] = wire.Lease{}.String() // it is back
+	w.leases[wire.Session(9, 4)] = wire.Lease{}.String() // node 9 is back
 	w.now = w.Next()
 	if w.run(); w.Gone(9) {
-		t.Error("a node that is back is gone")
+		t.Error("Gone is true for a node that is back")
 	}
 }
 
-// TestAFormerSessionIsLeftToItsNode: for the length of a lease after the next one
-// has all its rooms in the directory.
-func TestAFormerSessionIsLeftToItsNode(t *testing.T) {
+// A node has begun a new session. Its former session must not be removed by
+// others until the length of a lease after the new one has registered all
+// rooms.
+func TestFormerSessionIsNotRemovedBeforeTheNextHasRegistered(t *testing.T) {
 	w := begin(t)
 	former, next := wire.Session(9, 3), wire.Session(9, 4)
 	w.leases[former], w.leases[next] = "", wire.Lease{}.String()
@@ -216,19 +221,19 @@ func TestAFormerSessionIsLeftToItsNode(t *testing.T) {
 		w.run()
 	}
 	if w.Dead(former) || w.Silent(w.now) != nil {
-		t.Error("a session is dead before the next one has its rooms in the directory")
+		t.Error("the former session is dead before the next one has registered its rooms")
 	}
 	w.leases[next] = wire.Lease{Registered: true}.String()
 	w.now = w.Next()
 	if w.run(); !w.Dead(former) || w.Silent(w.now) != nil {
-		t.Errorf("dead %v, to be removed %d", w.Dead(former), w.Silent(w.now))
+		t.Errorf("dead %v, to be removed %d; want dead and not to be removed yet", w.Dead(former), w.Silent(w.now))
 	}
 	if got := w.Silent(w.now.Add(length)); !slices.Equal(got, []int64{former}) {
-		t.Errorf("%d are to be removed", got)
+		t.Errorf("%d are to be removed, want the former session", got)
 	}
 }
 
-func TestNodesThatDiedTogetherAreRemovedTogether(t *testing.T) {
+func TestSessionsThatDiedTogetherAreRemovedTogether(t *testing.T) {
 	w := begin(t)
 	first, second := wire.Session(8, 1), wire.Session(9, 1)
 	w.leases[first], w.leases[second] = "", wire.Lease{}.String()
@@ -238,13 +243,14 @@ func TestNodesThatDiedTogetherAreRemovedTogether(t *testing.T) {
 	w.now = w.Next()
 	w.run()
 	if got := w.Silent(w.now.Add(length - length/renewalsPerLease)); !slices.Equal(got, []int64{first, second}) {
-		t.Errorf("%d are to be removed", got)
+		t.Errorf("%d are to be removed, want both sessions", got)
 	}
 }
 
-// TestALateReplyMakesRenewalsNoRarer: the pause is counted from when a renewal was
-// sent, and the leases of others are read in the same exchange.
-func TestALateReplyMakesRenewalsNoRarer(t *testing.T) {
+// Replies take 900 ms. The time of the next renewal must be counted from when
+// the last one was sent, and each renewal must also read the leases of other
+// nodes.
+func TestLateRepliesDoNotDelayRenewals(t *testing.T) {
 	w := begin(t)
 	w.leases[wire.Session(8, 1)] = wire.Lease{}.String()
 	w.now = w.Next()
@@ -260,21 +266,21 @@ func TestALateReplyMakesRenewalsNoRarer(t *testing.T) {
 		w.now = w.now.Add(900 * time.Millisecond)
 		w.Reply(b.ID, w.answer(b), w.registered, w.now)
 		if pause := w.Next().Sub(sent); pause != length/renewalsPerLease {
-			t.Fatalf("the next renewal is sent %v after the last one", pause)
+			t.Fatalf("the next renewal is %v after the last one, want length/renewalsPerLease", pause)
 		}
 	}
 }
 
 func TestSweep(t *testing.T) {
-	s := NewSweep(wire.NewNames("ws:", 1), lives)
+	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
 	dead := []int64{wire.Session(9, 1), wire.Session(10, 1)}
 	var sent []string
-	now := dawn
+	now := startTime
 	step := func(replies ...wire.Reply) {
 		t.Helper()
 		b, ok := s.Take(uint64(len(sent)+1), dead, wire.Session(7, 1), now)
 		if !ok {
-			t.Fatalf("nothing is sent after %q", sent)
+			t.Fatalf("no batch is due after %q", sent)
 		}
 		text := b.Commands[0].Name
 		if text == "SREM" {
@@ -287,7 +293,7 @@ func TestSweep(t *testing.T) {
 	step(wire.Reply{List: []string{"ws:1:in:a", "ws:1:in:b"}, Next: "17"})
 	step(wire.Reply{Int: 1}, wire.Reply{Int: 0}, wire.Reply{Text: "OK"})
 	step(wire.Reply{Next: "0"})
-	step(wire.Reply{List: []string{"ws:1:in:c"}, Next: "0"}) // another server's
+	step(wire.Reply{List: []string{"ws:1:in:c"}, Next: "0"}) // of another server
 	step(wire.Reply{Int: 2}, wire.Reply{Text: "OK"})
 	step(wire.Reply{Nil: true}) // there are no more
 	step(wire.Reply{}, wire.Reply{})
@@ -296,21 +302,22 @@ func TestSweep(t *testing.T) {
 		t.Errorf("sent %q, want %q", sent, want)
 	}
 	if sessions, removed := s.Done(); len(sessions) != 2 || removed != 3 {
-		t.Errorf("removed %q %d times", sessions, removed)
+		t.Errorf("sessions %q are removed from %d rooms, want two from 3", sessions, removed)
 	}
 	if _, ok := s.Take(99, dead, wire.Session(7, 1), now); ok {
-		t.Error("begins again at once")
+		t.Error("another sweep begins at once")
 	}
 }
 
-// TestASweepLeavesRedisTimeForOthers: it pauses for longer than Redis took.
-func TestASweepLeavesRedisTimeForOthers(t *testing.T) {
-	s := NewSweep(wire.NewNames("ws:", 1), lives)
-	dead, own, now := []int64{wire.Session(9, 1)}, wire.Session(7, 1), dawn
+// After each reply the sweep must pause for longer than the reply took, up to a
+// maximum.
+func TestSweepPausesForLongerThanRedisTook(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
+	dead, own, now := []int64{wire.Session(9, 1)}, wire.Session(7, 1), startTime
 	for id, took := range []time.Duration{time.Millisecond, 100 * time.Millisecond, time.Minute} {
 		b, ok := s.Take(uint64(id+1), dead, own, now)
 		if !ok {
-			t.Fatal("nothing is sent")
+			t.Fatal("no batch is due")
 		}
 		now = now.Add(took)
 		replies := acquired(dead...)
@@ -318,39 +325,40 @@ func TestASweepLeavesRedisTimeForOthers(t *testing.T) {
 		s.Reply(b.ID, replies, now)
 		pause := min(restShare*took, restMost)
 		if _, ok := s.Take(99, dead, own, now.Add(pause-1)); ok || !s.Next().Equal(now.Add(pause)) {
-			t.Errorf("no pause of %v after %v", pause, took)
+			t.Errorf("want a pause of %v after a reply that took %v", pause, took)
 		}
 		now = now.Add(pause)
 	}
 }
 
-// TestALargePageIsRemovedInParts: Redis may return more than was asked for.
-func TestALargePageIsRemovedInParts(t *testing.T) {
-	s := NewSweep(wire.NewNames("ws:", 1), lives)
+// SCAN may return more keys than requested. They must be removed in batches of
+// scanCount.
+func TestLargePageIsRemovedInBatches(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
 	dead, own := []int64{wire.Session(9, 1)}, wire.Session(7, 1)
 	send := func(id uint64) wire.Batch {
-		b, ok := s.Take(id, dead, own, dawn)
+		b, ok := s.Take(id, dead, own, startTime)
 		if !ok {
-			t.Fatal("nothing is sent")
+			t.Fatal("no batch is due")
 		}
 		return b
 	}
-	s.Reply(send(1).ID, acquired(dead...), dawn)
-	s.Reply(send(2).ID, []wire.Reply{{List: make([]string, 2*scanCount+1), Next: "0"}}, dawn)
+	s.Reply(send(1).ID, acquired(dead...), startTime)
+	s.Reply(send(2).ID, []wire.Reply{{List: make([]string, 2*scanCount+1), Next: "0"}}, startTime)
 	for id, want := range []int{scanCount, scanCount, 1} {
 		b := send(uint64(id + 3))
 		if got := len(b.Commands) - 1; got != want {
 			t.Errorf("%d rooms in a batch, want %d", got, want)
 		}
-		s.Reply(b.ID, make([]wire.Reply, len(b.Commands)), dawn)
+		s.Reply(b.ID, make([]wire.Reply, len(b.Commands)), startTime)
 	}
 	if b := send(9); b.Kind != wire.Scan {
-		t.Errorf("sends %v after the last part", b.Commands)
+		t.Errorf("sent %v after the last batch, want the next SCAN", b.Commands)
 	}
 }
 
-// acquired are the replies to a node that gets the lock while listed are in the set
-// of nodes.
+// acquired returns the replies to a node that gets the lock while the listed
+// sessions are in the set of nodes.
 func acquired(listed ...int64) []wire.Reply {
 	var texts []string
 	for _, session := range listed {
@@ -359,69 +367,71 @@ func acquired(listed ...int64) []wire.Reply {
 	return []wire.Reply{{Text: "OK"}, {Text: wire.Decimal(wire.Session(7, 1))}, {List: texts}}
 }
 
-// TestSessionsThatAnotherNodeHasRemovedAreNotRemovedAgain: a node learns of that
-// with its next renewal, and may get the lock before.
-func TestSessionsThatAnotherNodeHasRemovedAreNotRemovedAgain(t *testing.T) {
+// A node gets the lock before it knows that another node has removed some of
+// the dead sessions. It must remove only those that are still in the set of
+// nodes.
+func TestSweepSkipsSessionsThatAnotherNodeHasRemoved(t *testing.T) {
 	first, second, own := wire.Session(9, 1), wire.Session(10, 1), wire.Session(7, 1)
 	for _, c := range []struct {
 		name   string
 		listed []int64
-		want   string // the removal, or the end
+		want   string // command after the first page
 	}{
 		{"one of two", []int64{own, second}, "SREM ws:1:in:a " + wire.Decimal(second)},
 		{"both", []int64{own}, "DEL ws:1:{fleet}:sweep"},
 	} {
-		s := NewSweep(wire.NewNames("ws:", 1), lives)
+		s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
 		var b wire.Batch
 		for id, replies := range [][]wire.Reply{acquired(c.listed...), {{List: []string{"ws:1:in:a"}, Next: "0"}}, nil} {
-			b, _ = s.Take(uint64(id+1), []int64{first, second}, own, dawn)
+			b, _ = s.Take(uint64(id+1), []int64{first, second}, own, startTime)
 			if b.Kind != wire.Scan && id > 0 {
 				break
 			}
-			s.Reply(b.ID, replies, dawn)
+			s.Reply(b.ID, replies, startTime)
 		}
 		if got := strings.Join(slices.Concat([]string{b.Commands[0].Name}, b.Commands[0].Keys, b.Commands[0].Args), " "); got != c.want {
-			t.Errorf("%s: sends %q, want %q", c.name, got, c.want)
+			t.Errorf("%s: sent %q, want %q", c.name, got, c.want)
 		}
 		if len(c.listed) > 1 {
 			continue
 		}
-		if s.Reply(b.ID, []wire.Reply{{Int: 1}}, dawn); s.done != nil {
+		if s.Reply(b.ID, []wire.Reply{{Int: 1}}, startTime); s.done != nil {
 			t.Errorf("%s: reports %q as removed", c.name, s.done)
 		}
 	}
 }
 
-// TestASweepBeginsAnewInANewSession: after a failover, the cursor is one of
-// another server, whose rooms would be left out.
-func TestASweepBeginsAnewInANewSession(t *testing.T) {
-	s := NewSweep(wire.NewNames("ws:", 1), lives)
+// A node that begins a new session during a sweep may have another server now,
+// for which the cursor means nothing. The sweep must begin again with the lock.
+func TestSweepStartsAgainInANewSession(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
 	dead, own := []int64{wire.Session(9, 1)}, wire.Session(7, 1)
 	for id, replies := range [][]wire.Reply{acquired(dead...), {{Next: "17"}}} {
-		b, _ := s.Take(uint64(id+1), dead, own, dawn)
-		s.Reply(b.ID, replies, dawn)
+		b, _ := s.Take(uint64(id+1), dead, own, startTime)
+		s.Reply(b.ID, replies, startTime)
 	}
-	if b, ok := s.Take(3, dead, own+1, dawn); !ok || b.Commands[0].Name != "SET" || b.Commands[0].Args[0] != wire.Decimal(own+1) {
-		t.Errorf("sends %v, want the lock of the new session", b.Commands)
+	if b, ok := s.Take(3, dead, own+1, startTime); !ok || b.Commands[0].Name != "SET" || b.Commands[0].Args[0] != wire.Decimal(own+1) {
+		t.Errorf("sent %v, want SET of the lock by the new session", b.Commands)
 	}
 }
 
-// TestTheLockIsWrittenAgainWhenPagesHaveNoRooms: Redis may have many other keys.
-func TestTheLockIsWrittenAgainWhenPagesHaveNoRooms(t *testing.T) {
-	s := NewSweep(wire.NewNames("ws:", 1), lives)
-	dead, own, now := []int64{wire.Session(9, 1)}, wire.Session(7, 1), dawn
+// Many keys in Redis are not rooms, so many pages are empty. The lock must be
+// renewed meanwhile.
+func TestLockIsRenewedDuringPagesWithoutRooms(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
+	dead, own, now := []int64{wire.Session(9, 1)}, wire.Session(7, 1), startTime
 	locked := now
 	for id := range 200 {
 		b, ok := s.Take(uint64(id+1), dead, own, now)
 		if !ok {
-			t.Fatal("nothing is sent")
+			t.Fatal("no batch is due")
 		}
 		if b.Commands[0].Name == "SET" {
 			locked = now
 		}
 		now = now.Add(time.Second)
 		if now.Sub(locked) > sweepTime/2 {
-			t.Fatalf("the lock was not written for %v", now.Sub(locked))
+			t.Fatalf("the lock was not renewed for %v", now.Sub(locked))
 		}
 		replies := []wire.Reply{{Next: "17"}}
 		if id == 0 {
@@ -432,30 +442,31 @@ func TestTheLockIsWrittenAgainWhenPagesHaveNoRooms(t *testing.T) {
 	}
 }
 
-func TestSweepIsLeftToWhoHasTheLock(t *testing.T) {
-	s := NewSweep(wire.NewNames("ws:", 1), lives)
+func TestSweepWaitsWhileAnotherNodeHasTheLock(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
 	dead := []int64{wire.Session(9, 1)}
-	b, _ := s.Take(1, dead, wire.Session(7, 1), dawn)
-	s.Reply(b.ID, []wire.Reply{{Nil: true}, {Text: wire.Decimal(wire.Session(8, 1))}, {}}, dawn)
-	if b, ok := s.Take(2, dead, wire.Session(7, 1), dawn); ok {
-		t.Errorf("sends %v without the lock", b)
+	b, _ := s.Take(1, dead, wire.Session(7, 1), startTime)
+	s.Reply(b.ID, []wire.Reply{{Nil: true}, {Text: wire.Decimal(wire.Session(8, 1))}, {}}, startTime)
+	if b, ok := s.Take(2, dead, wire.Session(7, 1), startTime); ok {
+		t.Errorf("sent %v without the lock, want nothing", b)
 	}
-	if b, ok := s.Take(2, dead, wire.Session(7, 1), dawn.Add(elsewherePause)); !ok || b.Commands[0].Name != "SET" {
-		t.Errorf("does not ask for the lock again: %v", b)
+	if b, ok := s.Take(2, dead, wire.Session(7, 1), startTime.Add(elsewherePause)); !ok || b.Commands[0].Name != "SET" {
+		t.Errorf("sent %v after the pause, want SET of the lock", b)
 	}
 }
 
-// TestALockOfADeadNodeIsTakenOver: it would last for a minute.
-func TestALockOfADeadNodeIsTakenOver(t *testing.T) {
+// The lock is held by a node without a session. It must be taken over, instead
+// of waiting a minute until it expires.
+func TestLockOfADeadNodeIsTakenOver(t *testing.T) {
 	s := NewSweep(wire.NewNames("ws:", 1), noSession)
 	step := func(id uint64, args string, replies ...wire.Reply) {
 		t.Helper()
-		b, ok := s.Take(id, []int64{wire.Session(9, 1)}, wire.Session(7, 1), dawn)
+		b, ok := s.Take(id, []int64{wire.Session(9, 1)}, wire.Session(7, 1), startTime)
 		if !ok || strings.Join(b.Commands[0].Args, " ") != args {
-			t.Fatalf("sends %v, want arguments %s", b, args)
+			t.Fatalf("sent %v, want the arguments %s", b, args)
 		}
 		if replies != nil {
-			s.Reply(b.ID, replies, dawn)
+			s.Reply(b.ID, replies, startTime)
 		}
 	}
 	own := wire.Decimal(wire.Session(7, 1))
@@ -466,4 +477,4 @@ func TestALockOfADeadNodeIsTakenOver(t *testing.T) {
 
 func noSession(int64) bool { return false }
 
-func lives(int64) bool { return true }
+func alwaysLives(int64) bool { return true }

@@ -11,13 +11,13 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-var dawn = time.Unix(1_800_000_000, 0)
+var startTime = time.Unix(1_800_000_000, 0)
 
 func order(token string) rooms.Order {
-	return rooms.Order{TokenID: token, Until: dawn.Add(time.Hour)}
+	return rooms.Order{TokenID: token, Until: startTime.Add(time.Hour)}
 }
 
-// world is orders that are stepped by hand, and a Redis.
+// A world is the orders of a node, driven by the test, and a Redis.
 type world struct {
 	*Orders
 	t      *testing.T
@@ -28,10 +28,10 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{Orders: New(wire.NewNames("ws:", 1)), t: t, now: dawn}
+	return &world{Orders: New(wire.NewNames("ws:", 1)), t: t, now: startTime}
 }
 
-// run sends what is to be sent.
+// run sends all batches that are due, and returns the names of the commands.
 func (w *world) run() (sent []string) {
 	for {
 		w.id++
@@ -55,7 +55,7 @@ func (w *world) execute(b wire.Batch) []wire.Reply {
 			replies[i].Err = errors.New("no")
 		case c.Name == "ZSCAN":
 			for _, form := range w.stored {
-				replies[i].List = append(replies[i].List, form, wire.Decimal(dawn.Add(time.Hour).Unix()))
+				replies[i].List = append(replies[i].List, form, wire.Decimal(startTime.Add(time.Hour).Unix()))
 			}
 			replies[i].Next = "0"
 		case c.Name == "ZCOUNT" && orders:
@@ -75,7 +75,7 @@ func TestOrderIsKeptUntilRedisHasIt(t *testing.T) {
 	w := newWorld(t)
 	w.Keep(order("1"), w.now)
 	if w.run() != nil || w.Saved() {
-		t.Error("sent without a session")
+		t.Error("commands were sent without a session, or the order counts as saved")
 	}
 	w.broken = true
 	w.Session(1)
@@ -83,36 +83,36 @@ func TestOrderIsKeptUntilRedisHasIt(t *testing.T) {
 	w.broken, w.now = false, w.Next()
 	w.run()
 	if len(w.stored) != 1 || !w.Saved() || !w.Loaded() || !w.Current() {
-		t.Errorf("Redis has %q", w.stored)
+		t.Errorf("Redis has %q, want one order, saved and loaded", w.stored)
 	}
-	w.Keep(order("1"), w.now) // again
+	w.Keep(order("1"), w.now) // a second time
 	w.Keep(rooms.Order{User: "ann"}, w.now)
 	if sent := w.run(); sent != nil {
-		t.Errorf("sent %v for an order that is known and one that does not last", sent)
+		t.Errorf("sent %v for a known order and for one without Until, want nothing", sent)
 	}
 }
 
-func TestOrdersOfRedisAreObeyedOnce(t *testing.T) {
+func TestStoredOrdersAreExecutedOnce(t *testing.T) {
 	w := newWorld(t)
 	one, ended := order("1"), order("2")
-	ended.Until = dawn.Add(-time.Second)
+	ended.Until = startTime.Add(-time.Second)
 	w.stored = []string{wire.Order(&one), wire.Order(&ended), "not an order"}
 	w.Session(1)
 	w.run()
 	if got := w.Obey(); len(got) != 1 || got[0].TokenID != "1" || w.Malformed != 1 {
-		t.Errorf("obeys %v, %d malformed", got, w.Malformed)
+		t.Errorf("orders to obey %v and %d malformed, want order 1 and 1", got, w.Malformed)
 	}
 	w.Session(2)
 	if w.Current() {
-		t.Error("current before the session has read")
+		t.Error("Current is true before the new session has read the orders")
 	}
 	w.run()
 	if got := w.Obey(); got != nil {
-		t.Errorf("obeys %v again", got)
+		t.Errorf("orders to obey a second time: %v, want none", got)
 	}
 }
 
-func TestLostOrdersAreGivenAgain(t *testing.T) {
+func TestLostOrdersAreWrittenAgain(t *testing.T) {
 	w := newWorld(t)
 	w.Session(1)
 	w.Keep(order("1"), w.now)
@@ -121,13 +121,13 @@ func TestLostOrdersAreGivenAgain(t *testing.T) {
 	w.Session(2)
 	w.run()
 	if len(w.stored) != 1 {
-		t.Errorf("Redis has %q", w.stored)
+		t.Errorf("Redis has %q, want the order written again", w.stored)
 	}
 }
 
-// TestOrdersThatAreSavedLateAreFound: a node that stood still saves one which
-// the nodes that have started meanwhile have not read in the log.
-func TestOrdersThatAreSavedLateAreFound(t *testing.T) {
+// Another node saves an order late, so this node did not read it at its start.
+// It must find the order when it counts the orders in Redis.
+func TestOrdersThatAreStoredLateAreFound(t *testing.T) {
 	w := newWorld(t)
 	w.stored = []string{"not an order"}
 	w.Session(1)
@@ -135,29 +135,29 @@ func TestOrdersThatAreSavedLateAreFound(t *testing.T) {
 	for i := range 3 {
 		w.now = w.Next()
 		if sent := w.run(); !slices.Equal(sent, []string{"ZCOUNT"}) {
-			t.Fatalf("sent %v while Redis had nothing new", sent)
+			t.Fatalf("sent %v without a new order in Redis, want ZCOUNT", sent)
 		}
 		one := order(fmt.Sprint(i))
 		w.stored = append(w.stored, wire.Order(&one))
 		w.now = w.Next()
 		w.run()
 		if got := w.Obey(); len(got) != 1 {
-			t.Fatalf("obeys %v, want the new one", got)
+			t.Fatalf("orders to obey %v, want the new one", got)
 		}
 	}
 }
 
-func TestOrdersRememberedAreBounded(t *testing.T) {
+func TestRememberedOrdersAreLimited(t *testing.T) {
 	o := New(wire.NewNames("ws:", 1))
 	for i := range Most {
 		o.note(fmt.Sprint(i), int64(i)+10, 0)
 	}
 	o.note("one more", 10, 0)
 	if _, known := o.known["one more"]; known || len(o.known) != Most {
-		t.Errorf("%d orders, want %d and not one more", len(o.known), Most)
+		t.Errorf("%d orders are remembered, want %d without the last one", len(o.known), Most)
 	}
 	o.note("when some have ended", 20, 11)
 	if n := len(o.known); n != Most-1 {
-		t.Errorf("%d orders, want two less and one more", n)
+		t.Errorf("%d orders are remembered, want one less than the most: two have expired and one is new", n)
 	}
 }

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-func TestAWindowFollowsHowLongRepliesTake(t *testing.T) {
+func TestWindowDependsOnReplyTimes(t *testing.T) {
 	const most = 256
 	w, now := NewWindow(most), time.Unix(0, 0)
 	exchange := func(took time.Duration, failed bool) {
 		n, sent := w.Free(now), now
 		w.Sent(n)
 		if w.Free(now) != 0 {
-			t.Fatalf("%d commands may be sent when the window is full", w.Free(now))
+			t.Fatalf("%d commands may be sent with a full window, want none", w.Free(now))
 		}
 		now = now.Add(took)
 		w.Done(n, sent, now, failed)
@@ -41,11 +41,11 @@ func TestAWindowFollowsHowLongRepliesTake(t *testing.T) {
 	}
 	w.Reset()
 	if w.size != Least {
-		t.Errorf("after a reset the window is %d", w.size)
+		t.Errorf("after a reset the window is %d, want %d", w.size, Least)
 	}
 }
 
-func TestAWindowIsMadeSmallerOnceForWhatWasSentTogether(t *testing.T) {
+func TestWindowShrinksOnceForBatchesSentTogether(t *testing.T) {
 	w, start := NewWindow(256), time.Unix(0, 0)
 	w.size = 256
 	for range 4 {
@@ -55,13 +55,13 @@ func TestAWindowIsMadeSmallerOnceForWhatWasSentTogether(t *testing.T) {
 		w.Done(64, start, start.Add(time.Second+time.Duration(i)*time.Millisecond), false)
 	}
 	if free := w.Free(start.Add(time.Second)); w.size != 128 || free != 128 {
-		t.Errorf("the window is %d, %d free, want 128", w.size, free)
+		t.Errorf("the window is %d with %d free, want 128 and 128", w.size, free)
 	}
 }
 
-// TestADistantRedisIsNotTakenForALateOne: what counts is how long commands wait in
-// Redis, not the round trip.
-func TestADistantRedisIsNotTakenForALateOne(t *testing.T) {
+// The round trip to Redis takes up to 150 ms. The window must still grow to its
+// maximum: it depends on how long commands wait in Redis.
+func TestWindowGrowsWithADistantRedis(t *testing.T) {
 	const most = 256
 	for _, distance := range []time.Duration{time.Millisecond, 60 * time.Millisecond, 150 * time.Millisecond} {
 		w, now := NewWindow(most), time.Unix(0, 0)
@@ -75,16 +75,17 @@ func TestADistantRedisIsNotTakenForALateOne(t *testing.T) {
 			return w.size
 		}
 		if n := exchange(20, 0); n != most {
-			t.Errorf("the window is %d for a Redis that replies after %v, want %d", n, distance, most)
+			t.Errorf("the window is %d with a round trip of %v, want %d", n, distance, most)
 		}
 		if n := exchange(20, 2*Late); n != Least {
-			t.Errorf("the window is %d when that Redis is late, want %d", n, Least)
+			t.Errorf("the window is %d when that Redis is slow, want %d", n, Least)
 		}
 	}
 }
 
-// TestARedisThatIsLateFromTheBeginningIsNotTakenForADistantOne.
-func TestARedisThatIsLateFromTheBeginningIsNotTakenForADistantOne(t *testing.T) {
+// All replies take longer than any network. The window must stay at its
+// minimum, although no faster reply is known.
+func TestWindowStaysSmallWhenRedisIsSlowFromTheStart(t *testing.T) {
 	w, now := NewWindow(256), time.Unix(0, 0)
 	for range 20 {
 		n, sent := w.Free(now), now
@@ -97,9 +98,9 @@ func TestARedisThatIsLateFromTheBeginningIsNotTakenForADistantOne(t *testing.T) 
 	}
 }
 
-// TestResetForgetsTheDistance: the next connection may lead to a server that is
-// farther away.
-func TestResetForgetsTheDistance(t *testing.T) {
+// After Reset the shortest round trip must be measured again, because the next
+// server may be farther away.
+func TestResetForgetsTheRoundTrip(t *testing.T) {
 	w, now := NewWindow(256), time.Unix(0, 0)
 	w.Done(0, now, now.Add(time.Millisecond), false)
 	w.Reset()
@@ -113,9 +114,9 @@ func TestResetForgetsTheDistance(t *testing.T) {
 	}
 }
 
-// TestAWindowThatIsNotUsedIsSmall: replies to few commands do not show that Redis
-// can take many, and what it could take before may be too much now.
-func TestAWindowThatIsNotUsedIsSmall(t *testing.T) {
+// A node sends single commands, or none for some time. The window must be small
+// then: replies to few commands do not show that Redis can take many.
+func TestUnusedWindowIsSmall(t *testing.T) {
 	const most = 256
 	w, now := NewWindow(most), time.Unix(0, 0)
 	exchange := func(n int) {
@@ -145,9 +146,10 @@ func TestAWindowThatIsNotUsedIsSmall(t *testing.T) {
 	}
 }
 
-// TestNodesShareWhatMayAlwaysBeUnderWay: a node that waits for a processor does not
-// write a few rooms at a time, unless there are many nodes.
-func TestNodesShareWhatMayAlwaysBeUnderWay(t *testing.T) {
+// While Redis is slow, the nodes share a minimum of commands in flight, so that
+// one node does not write a few rooms at a time only. With many nodes each gets
+// the least.
+func TestNodesShareTheMinimumInFlight(t *testing.T) {
 	for _, c := range []struct{ nodes, most, want int }{{1, 1024, Together}, {1, 256, 256}, {4, 1024, Together / 4}, {1000, 1024, Least}} {
 		w, now := NewWindow(c.most), time.Unix(0, 0)
 		w.Share(c.nodes)
@@ -158,10 +160,10 @@ func TestNodesShareWhatMayAlwaysBeUnderWay(t *testing.T) {
 			w.Done(n, sent, now, true)
 		}
 		if free := w.Free(now); free != c.want {
-			t.Errorf("one of %d nodes may have %d commands under way, want %d", c.nodes, free, c.want)
+			t.Errorf("one of %d nodes may have %d commands in flight, want %d", c.nodes, free, c.want)
 		}
 		if w.Reset(); w.size != c.want {
-			t.Errorf("after a reset one of %d nodes may have %d commands under way, want %d", c.nodes, w.size, c.want)
+			t.Errorf("after a reset one of %d nodes may have %d commands in flight, want %d", c.nodes, w.size, c.want)
 		}
 	}
 }

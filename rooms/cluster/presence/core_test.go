@@ -10,7 +10,8 @@ import (
 
 const lease = 5 * time.Second
 
-// take returns all that a core sends now, by the names of scripts and commands.
+// take returns all batches that a core sends now, and the names of their
+// scripts and commands.
 func take(t *testing.T, n *Core, now time.Time) (batches []Batch, names []string) {
 	t.Helper()
 	for {
@@ -33,34 +34,34 @@ func answer(n *Core, b Batch, now time.Time, text string) {
 	n.Reply(b.ID, replies, now)
 }
 
-func TestANodeThatStoodStillWritesNothingBeforeItsSessionIsSure(t *testing.T) {
+func TestPausedNodeRenewsItsSessionBeforeItWrites(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	n := New(Config{Names: wire.NewNames("test:", 0), Node: "node", Lease: lease})
 	batches, names := take(t, n, now)
 	if len(names) != 1 || names[0] != "renew" {
-		t.Fatalf("at first %q, want a renewal", names)
+		t.Fatalf("at the start sent %q, want a renewal", names)
 	}
 	answer(n, batches[0], now, "")
 	n.Counted("user:1", 1, now)
 	if _, names = take(t, n, now); len(names) != 1 || names[0] != "write" {
-		t.Fatalf("with a session %q, want a write", names)
+		t.Fatalf("with a session sent %q, want a write", names)
 	}
 
-	now = now.Add(lease) // others have removed the session, and Redis has forgotten that
+	now = now.Add(lease) // the lease has ended: other nodes may have removed the session
 	n.Counted("user:2", 1, now)
 	if batches, names = take(t, n, now); len(names) != 1 || names[0] != "renew" {
-		t.Fatalf("after standing still %q, want a renewal and nothing else", names)
+		t.Fatalf("after a pause of a lease sent %q, want only a renewal", names)
 	}
 	answer(n, batches[0], now, "gone")
 	if batches, names = take(t, n, now); len(names) != 1 || names[0] != "renew" {
-		t.Fatalf("when the session is gone %q, want a renewal of the next one", names)
+		t.Fatalf("when the session was removed sent %q, want a renewal of the next one", names)
 	}
 	args := batches[0].Commands[0].Args
 	if args[0] != "node.2" || args[len(args)-1] != "node.1" {
-		t.Errorf("the next session is written as %q, want node.2 and its former one", args)
+		t.Errorf("the next session is written with %q, want node.2 and its former session", args)
 	}
 	answer(n, batches[0], now, "")
 	if _, names = take(t, n, now); strings.Join(names, " ") != "write" {
-		t.Errorf("in the next session %q, want the count of user:2", names)
+		t.Errorf("in the next session sent %q, want the count of user:2", names)
 	}
 }

@@ -10,25 +10,25 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A cluster is a few nodes and a Redis, stepped by hand.
+// A cluster is some nodes and a Redis, driven by the test.
 type cluster struct {
 	t     *testing.T
 	now   time.Time
 	redis map[string]string
 	nodes map[string]*node
 	batch uint64
-	away  bool // Redis is
+	away  bool // Redis is down
 }
 
 type node struct {
-	core     *Core
-	name     string
-	deaf     bool          // its subscription is gone
-	frozen   bool          // it does not answer
-	has      *rooms.Record // what it gives away, if it answers
-	answers  bool
-	requests []Request
-	results  map[uint64]Result
+	core         *Core
+	name         string
+	unsubscribed bool          // it is not subscribed, so it counts as dead
+	frozen       bool          // it does not answer
+	has          *rooms.Record // the record that it answers with
+	answers      bool
+	requests     []Request
+	results      map[uint64]Result
 }
 
 var names = wire.NewNames("ws:", 1)
@@ -61,7 +61,7 @@ func (w *cluster) do(c wire.Command) wire.Reply {
 		return wire.Reply{Nil: !found, Text: value}
 	case "PUBLISH":
 		for _, n := range w.nodes {
-			if names.SessionChannel(n.name) != key || n.deaf {
+			if names.SessionChannel(n.name) != key || n.unsubscribed {
 				continue
 			}
 			if !n.frozen {
@@ -77,7 +77,7 @@ func (w *cluster) do(c wire.Command) wire.Reply {
 	return wire.Reply{}
 }
 
-// write is what the script does.
+// write does what the Lua script does.
 func (w *cluster) write(key string, args []string) wire.Reply {
 	if old, err := rooms.ParseRecord([]byte(w.redis[key])); err == nil {
 		moves, _ := strconv.Atoi(args[0])
@@ -91,7 +91,7 @@ func (w *cluster) write(key string, args []string) wire.Reply {
 	return wire.Reply{Int: 1}
 }
 
-// step has a node send one batch, and reports whether it had one.
+// step executes one batch of a node, and reports whether there was one.
 func (w *cluster) step(n *node) bool {
 	if n.frozen {
 		return false
@@ -120,12 +120,12 @@ func (w *cluster) settle() {
 			}
 		}
 		if w.away {
-			return // what failed is written again, for ever
+			return // failed commands are repeated without end
 		}
 	}
 }
 
-// answer has a node answer what it was asked last.
+// answer answers the oldest request of a node that answers.
 func (w *cluster) answer(n *node) bool {
 	if !n.answers || len(n.requests) == 0 || n.frozen {
 		return false

@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-func TestANodeThatLivesIsAskedForTheSession(t *testing.T) {
+func TestLiveNodeIsAskedForTheSession(t *testing.T) {
 	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
 	save(a, record("a", "ann"))
@@ -20,15 +20,15 @@ func TestANodeThatLivesIsAskedForTheSession(t *testing.T) {
 		t.Fatalf("requests %+v", a.requests)
 	}
 	if _, done := b.results[ask]; done {
-		t.Fatal("taken without the node's word")
+		t.Fatal("the session was taken before node a has answered")
 	}
 	a.core.Answer(a.requests[0], record("a", "ann"), rooms.RecoveryDone)
 	w.settle()
 	w.want(b, ask, rooms.RecoveryDone)
 }
 
-func TestWhatIsGivenAwayIsNotWrittenLater(t *testing.T) {
-	for _, flying := range []bool{false, true} {
+func TestSessionThatWasGivenAwayIsNotWrittenLater(t *testing.T) {
+	for _, inFlight := range []bool{false, true} {
 		w := newCluster(t, "a", "b")
 		a, b := w.nodes["a"], w.nodes["b"]
 		save(a, record("a", "ann"))
@@ -36,14 +36,14 @@ func TestWhatIsGivenAwayIsNotWrittenLater(t *testing.T) {
 		ask := w.take(b, "ann")
 		save(a, record("a", "late"))
 		var batch wire.Batch
-		if flying {
+		if inFlight {
 			batch, _ = a.core.Commands(99)
 		}
 		a.core.Answer(a.requests[0], record("a", "ann"), rooms.RecoveryDone)
-		if flying { // the answer waits for the write
+		if inFlight { // the answer waits for the write
 			w.settle()
 			if _, done := b.results[ask]; done {
-				t.Error("answered before the write was over")
+				t.Error("answered before the write had a reply")
 			}
 			a.core.Reply(batch.ID, []wire.Reply{{Err: errLost}}, w.now)
 		}
@@ -52,18 +52,19 @@ func TestWhatIsGivenAwayIsNotWrittenLater(t *testing.T) {
 		save(b, record("b", "ann"))
 		w.settle()
 		if r, err := rooms.ParseRecord([]byte(w.redis[names.SessionRecord("p")])); err != nil || r.Node != "b" {
-			t.Errorf("flying %v: the record is %+v, %v", flying, r, err)
+			t.Errorf("write in flight: %v: the record is %+v, %v, want that of node b", inFlight, r, err)
 		}
 	}
 }
 
-// TestASessionOfADeadNodeIsTakenOnce: who comes second asks who came first.
-func TestASessionOfADeadNodeIsTakenOnce(t *testing.T) {
+// Two nodes take the session of a dead node at the same time. One must get it
+// from Redis, and the other must ask the first.
+func TestSessionOfADeadNodeIsTakenOnce(t *testing.T) {
 	w := newCluster(t, "a", "b", "c")
 	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
 	save(a, record("a", "ann"))
 	w.settle()
-	a.deaf = true
+	a.unsubscribed = true
 	first, second := b.core.Take("p", "ann", w.now), c.core.Take("p", "ann", w.now)
 	w.settle()
 	winner, loser := b, c
@@ -72,18 +73,19 @@ func TestASessionOfADeadNodeIsTakenOnce(t *testing.T) {
 	}
 	w.want(winner, first, rooms.RecoveryDone)
 	if !winner.results[first].Record.Orphan {
-		t.Error("nobody is told that the record may be old")
+		t.Error("Orphan is false for a record of a dead node")
 	}
 	if len(winner.requests) != 1 || loser.results[second].Record != nil {
-		t.Fatalf("the first was asked %d times, the second got %+v", len(winner.requests), loser.results[second])
+		t.Fatalf("the first node was asked %d times and the second got %+v, want once and no record yet", len(winner.requests), loser.results[second])
 	}
 	winner.has, winner.answers = winner.results[first].Record, true
 	w.settle()
 	w.want(loser, second, rooms.RecoveryDone)
 }
 
-// TestASessionUnderWayIsFound, wherever it has got to.
-func TestASessionUnderWayIsFound(t *testing.T) {
+// The session has moved from node a to b, or is moving, and either node may be
+// dead. A third node must get it, or the reason why there is none.
+func TestSessionThatMovesIsFound(t *testing.T) {
 	for name, x := range map[string]struct {
 		do   func(w *cluster, a, b *node)
 		want rooms.RecoveryResult
@@ -102,66 +104,66 @@ func TestASessionUnderWayIsFound(t *testing.T) {
 		"given to b, which is dead": {func(w *cluster, a, b *node) {
 			a.has = record("a", "ann")
 			w.take(b, "ann")
-			b.deaf = true
+			b.unsubscribed = true
 		}, rooms.RecoveryDone},
 		"given to b, where it is over": {func(w *cluster, a, b *node) {
 			a.has = record("a", "ann")
 			w.take(b, "ann")
 		}, rooms.RecoveryUnknown},
-		"given to b and back": {func(w *cluster, a, b *node) {
+		"given to b and back to a": {func(w *cluster, a, b *node) {
 			a.has = record("a", "ann")
 			w.take(b, "ann")
 			b.has = record("a", "ann")
 			w.take(a, "ann")
 			a.has = record("a", "ann")
 		}, rooms.RecoveryDone},
-		"a is dead, b has wanted it": {func(w *cluster, a, b *node) {
-			a.deaf = true
+		"a is dead, b has taken it": {func(w *cluster, a, b *node) {
+			a.unsubscribed = true
 			w.take(b, "ann")
 			b.has = record("a", "ann")
 		}, rooms.RecoveryDone},
 		"a is dead, b has written it": {func(w *cluster, a, b *node) {
-			a.deaf = true
+			a.unsubscribed = true
 			w.take(b, "ann")
 			b.has = record("a", "ann")
 			save(b, record("b", "ann"))
 		}, rooms.RecoveryDone},
-		"a is dead, and b is, which has wanted it": {func(w *cluster, a, b *node) {
-			a.deaf = true
+		"a and b are dead, b has taken it": {func(w *cluster, a, b *node) {
+			a.unsubscribed = true
 			w.take(b, "ann")
-			b.deaf = true
+			b.unsubscribed = true
 		}, rooms.RecoveryDone},
-		"a is dead, and b is, which has written it": {func(w *cluster, a, b *node) {
-			a.deaf = true
+		"a and b are dead, b has written it": {func(w *cluster, a, b *node) {
+			a.unsubscribed = true
 			w.take(b, "ann")
 			save(b, record("b", "ann"))
 			w.settle()
-			b.deaf = true
+			b.unsubscribed = true
 		}, rooms.RecoveryDone},
 		"a is dead, b has put it back": {func(w *cluster, a, b *node) {
-			a.deaf = true
+			a.unsubscribed = true
 			w.take(b, "ann")
 			save(b, record("a", "ann"))
 		}, rooms.RecoveryDone},
 		"b puts it back when it is asked": {func(w *cluster, a, b *node) {
 			save(a, record("b", "ann"))
 			w.settle()
-			a.deaf = true
+			a.unsubscribed = true
 			save(b, record("-", "ann"))
 		}, rooms.RecoveryDone},
 		"a is dead, b has put it back, twice": {func(w *cluster, a, b *node) {
-			a.deaf = true
+			a.unsubscribed = true
 			w.take(b, "ann")
 			save(b, record("a", "ann"))
 			w.take(b, "ann")
 			save(b, record("a", "ann"))
 		}, rooms.RecoveryDone},
-		"a is dead, and with b it is over": {func(w *cluster, a, b *node) {
-			a.deaf = true
+		"a is dead, b has ended it": {func(w *cluster, a, b *node) {
+			a.unsubscribed = true
 			w.take(b, "ann")
 			b.core.Forget("p", 0)
 		}, rooms.RecoveryUnknown},
-		"nodes send on in a circle": {func(w *cluster, a, b *node) {
+		"a and b refer to each other": {func(w *cluster, a, b *node) {
 			a.core.gave("p", "b")
 			b.core.gave("p", "a")
 		}, rooms.RecoveryBusy},
@@ -182,35 +184,35 @@ func TestASessionUnderWayIsFound(t *testing.T) {
 			}
 			save(c, record("c", "ann"))
 			w.settle()
-			w.want(c, w.take(c, "ann"), rooms.RecoveryUnknown) // its own
+			w.want(c, w.take(c, "ann"), rooms.RecoveryUnknown) // the record is its own
 		})
 	}
 }
 
-// TestASessionComesBackFromANodeThatDiedWithIt, before it had written anything,
-// to the node that had given it away.
-func TestASessionComesBackFromANodeThatDiedWithIt(t *testing.T) {
+// A node gives a session away to a node that dies before it has written the
+// record. The first node must be able to take the session back.
+func TestSessionIsTakenBackFromADeadNode(t *testing.T) {
 	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
 	a.answers, a.has = true, record("a", "ann")
 	save(a, record("a", "ann"))
 	w.settle()
 	w.want(b, w.take(b, "ann"), rooms.RecoveryDone)
-	b.deaf = true
+	b.unsubscribed = true
 	w.want(a, w.take(a, "ann"), rooms.RecoveryDone)
 }
 
-// TestASessionIsTakenWhenRedisCanBeReached: a node that has just started has
-// clients before it has a connection to Redis.
-func TestASessionIsTakenWhenRedisCanBeReached(t *testing.T) {
+// A client returns to a node that has no connection to Redis yet. The node must
+// take the session when Redis can be reached.
+func TestSessionIsTakenWhenRedisCanBeReached(t *testing.T) {
 	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
 	save(a, record("a", "ann"))
 	w.settle()
-	a.deaf, w.away = true, true
+	a.unsubscribed, w.away = true, true
 	ask := w.take(b, "ann")
 	if next := b.core.Next(w.now); !next.Equal(w.now.Add(retryTake)) {
-		t.Errorf("the next attempt is due at %v", next)
+		t.Errorf("the next attempt is due at %v, want after retryTake", next)
 	}
 	w.now = w.now.Add(takeWithin / 2)
 	w.settle()
@@ -219,14 +221,15 @@ func TestASessionIsTakenWhenRedisCanBeReached(t *testing.T) {
 	w.want(b, ask, rooms.RecoveryDone)
 }
 
-// TestTwoNodesThatWaitForEachOtherGoOn: returns to both are under way, each of
-// which was the last that wanted the session when the other one looked.
-func TestTwoNodesThatWaitForEachOtherGoOn(t *testing.T) {
+// Two nodes try to take the session of a dead node, and each has the lock for
+// which the other waits. One must get the session, and the other must get it
+// from that one.
+func TestTwoNodesThatWaitForEachOther(t *testing.T) {
 	w := newCluster(t, "a", "b", "c")
 	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
 	save(a, record("a", "ann"))
 	w.settle()
-	a.deaf = true
+	a.unsubscribed = true
 	w.redis[names.SessionLock("p", "a")] = "c"
 	w.redis[names.SessionLock("p", "a:c")] = "b"
 	first, second := b.core.Take("p", "ann", w.now), c.core.Take("p", "ann", w.now)
@@ -237,43 +240,43 @@ func TestTwoNodesThatWaitForEachOtherGoOn(t *testing.T) {
 	w.want(b, first, rooms.RecoveryDone)
 }
 
-// TestANodeRemembersOnlySomeSessionsThatItGaveAway.
-func TestANodeRemembersOnlySomeSessionsThatItGaveAway(t *testing.T) {
+// A node remembers the sessions that it gave away up to a limit.
+func TestRememberedGivenSessionsAreLimited(t *testing.T) {
 	c := New(names, "a")
 	for i := range 2 * mostGiven {
 		c.gave(fmt.Sprint(i), "b")
 		c.gave(fmt.Sprint(i), "c")
 	}
 	if len(c.given) != mostGiven || len(c.gifts) != mostGiven {
-		t.Errorf("%d and %d, want %d", len(c.given), len(c.gifts), mostGiven)
+		t.Errorf("%d given sessions and %d receivers are remembered, want %d of each", len(c.given), len(c.gifts), mostGiven)
 	}
 }
 
-// A process that was to take a's place is the node of that name. When a has died
-// without a word, what a had is in Redis alone, and what the process itself had
-// is not given twice.
-func TestASessionOfADeadPredecessorIsTakenFromRedis(t *testing.T) {
+// A process was to replace node a, and a died without a hand-over. The process
+// has the same name. It must take the sessions of a from Redis, and must not
+// ask itself for them.
+func TestSessionOfADeadPredecessorIsTakenFromRedis(t *testing.T) {
 	w := newCluster(t, "a")
 	a := w.nodes["a"]
 	save(a, record("a", "ann"))
 	w.settle()
 	heir := &node{core: New(names, "a"), name: "a", results: map[uint64]Result{}}
 	heir.core.Replace("b")
-	w.nodes = map[string]*node{"a": heir} // it still gets what is said to a
+	w.nodes = map[string]*node{"a": heir} // it receives what is published to a
 	first := w.take(heir, "ann")
 	w.want(heir, first, rooms.RecoveryDone)
 	if x := heir.results[first]; x.Record != nil && !x.Record.Orphan {
-		t.Error("nobody is told that the record may be old")
+		t.Error("Orphan is false for a record of a dead process")
 	}
 	if len(heir.requests) > 0 {
-		t.Errorf("the dead process was asked: %+v", heir.requests)
+		t.Errorf("the dead process was asked for the session: %+v", heir.requests)
 	}
 	save(heir, record("b", "ann"))
 	w.settle()
 	w.want(heir, w.take(heir, "ann"), rooms.RecoveryUnknown)
 }
 
-func TestReasonsNotToHaveASession(t *testing.T) {
+func TestReasonsWhyASessionIsNotTaken(t *testing.T) {
 	for name, x := range map[string]struct {
 		do   func(w *cluster, a, b *node)
 		user string
@@ -303,7 +306,7 @@ func TestReasonsNotToHaveASession(t *testing.T) {
 	}
 }
 
-func TestANodeLearnsWhetherASessionIsStillItsOwn(t *testing.T) {
+func TestElsewhereTellsWhetherAnotherNodeHasTheSession(t *testing.T) {
 	for name, x := range map[string]struct {
 		do   func(w *cluster, a *node)
 		want bool
@@ -326,7 +329,7 @@ func TestANodeLearnsWhetherASessionIsStillItsOwn(t *testing.T) {
 	}
 }
 
-func TestRecordsThatCouldNotBeWrittenAreWrittenAgain(t *testing.T) {
+func TestFailedWritesAreRepeated(t *testing.T) {
 	w := newCluster(t, "a")
 	a := w.nodes["a"]
 	w.away = true
@@ -334,11 +337,11 @@ func TestRecordsThatCouldNotBeWrittenAreWrittenAgain(t *testing.T) {
 	w.settle()
 	w.away = false
 	if a.core.Idle() {
-		t.Fatal("forgotten")
+		t.Fatal("Idle is true with a record that could not be written")
 	}
 	w.settle()
 	if !a.core.Idle() || w.redis[names.SessionRecord("p")] == "" {
-		t.Errorf("redis has %q", w.redis)
+		t.Errorf("Redis has %q, want the record", w.redis)
 	}
 }
 
@@ -349,7 +352,7 @@ func TestWritesAreBounded(t *testing.T) {
 		c.Save(fmt.Sprint(i), form, time.Minute)
 	}
 	if c.bytes > maxBytes || c.Dropped() != 36 {
-		t.Errorf("%d bytes wait, %d dropped", c.bytes, c.Dropped())
+		t.Errorf("%d bytes wait and %d records were dropped, want %d bytes at most and 36", c.bytes, c.Dropped(), maxBytes)
 	}
 }
 
@@ -362,14 +365,14 @@ func FuzzMessage(f *testing.F) {
 			return
 		}
 		if again, err := parseMessage(m.append(nil)); err != nil || fmt.Sprint(again) != fmt.Sprint(m) {
-			t.Errorf("%+v became %+v, %v", m, again, err)
+			t.Errorf("%+v was encoded and parsed as %+v, %v", m, again, err)
 		}
 	})
 }
 
-// TestReturnsWhileRedisIsAwayAreTriedTogether: each on its own they were
-// hundreds of commands a second on a connection that is not there.
-func TestReturnsWhileRedisIsAwayAreTriedTogether(t *testing.T) {
+// A hundred clients return in a second while Redis is down. Their commands must
+// be tried together once in retryTake, and not one by one.
+func TestReturnsAreRetriedTogetherWhileRedisIsDown(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	c := New(names, "a")
 	batches := 0

@@ -8,9 +8,10 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// TestANodeDoesNotWriteOverASessionThatWasTaken from it while it could not be
-// asked, and learns that it was.
-func TestANodeDoesNotWriteOverASessionThatWasTaken(t *testing.T) {
+// Node b has taken a session of node a while a could not be asked. A later
+// write and a removal by a must not change the record of b, and a must be told
+// that the session is displaced.
+func TestRecordOfATakenSessionIsNotOverwritten(t *testing.T) {
 	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
 	mine, other := record("a", "ann"), record("b", "ann")
@@ -21,26 +22,26 @@ func TestANodeDoesNotWriteOverASessionThatWasTaken(t *testing.T) {
 	saved := a.core.SaveAndTell("p", rooms.AppendRecord(nil, mine), time.Minute, w.now)
 	w.settle()
 	if got := a.core.Displaced(); len(got) != 2 && len(got) != 1 || got[0] != (Displaced{"p", 3}) {
-		t.Errorf("displaced %+v", got)
+		t.Errorf("displaced sessions %+v, want p with 3 moves", got)
 	}
 	if !a.results[saved].Saved {
-		t.Error("a newer record does not count as written")
+		t.Error("Saved is false although Redis has a newer record")
 	}
 	a.core.Forget("p", 3)
 	w.settle()
 	if r, err := rooms.ParseRecord([]byte(w.redis[names.SessionRecord("p")])); err != nil || r.Node != "b" {
-		t.Errorf("Redis has %+v, %v", r, err)
+		t.Errorf("Redis has %+v, %v, want the record of b", r, err)
 	}
 	save(b, other)
 	b.core.Forget("p", 4)
 	w.settle()
 	if got := b.core.Displaced(); got != nil || w.redis[names.SessionRecord("p")] != "" {
-		t.Errorf("displaced %+v, Redis has %q", got, w.redis)
+		t.Errorf("displaced sessions %+v and records %q after Forget by b, want none", got, w.redis)
 	}
 }
 
-func TestTheScriptReadsRecordsOfThisVersion(t *testing.T) {
+func TestScriptParsesRecordsOfThisVersion(t *testing.T) {
 	if version != strconv.Itoa(rooms.RecordVersion) {
-		t.Errorf("the script is for version %s, records have %d", version, rooms.RecordVersion)
+		t.Errorf("the script parses records of version %s, want %d", version, rooms.RecordVersion)
 	}
 }

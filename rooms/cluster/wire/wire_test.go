@@ -67,29 +67,29 @@ func TestEnvelopeOfAnotherVersionIsRefused(t *testing.T) {
 	b := sample()
 	b[0]++
 	if _, _, err := Parse(b); err == nil || !strings.Contains(err.Error(), "version 3, want 2") {
-		t.Errorf("error %v", err)
+		t.Errorf("error %v, want one with both versions", err)
 	}
 }
 
-func TestCutEnvelopesAreRefused(t *testing.T) {
+func TestTruncatedEnvelopesAreRefused(t *testing.T) {
 	for _, r := range []Record{records[1], records[4]} {
 		whole := appendRecord(AppendHead(nil, 1), r)
 		for cut := range len(whole) {
 			if _, _, err := Parse(whole[:cut]); err == nil && cut != envelopeHead { // an envelope without records
-				t.Errorf("%d of %d bytes were accepted", cut, len(whole))
+				t.Errorf("an envelope cut to %d of %d bytes was accepted", cut, len(whole))
 			}
 		}
 	}
 }
 
-func TestImpossibleRecordsAreRefused(t *testing.T) {
+func TestInvalidRecordsAreRefused(t *testing.T) {
 	for name, record := range map[string][]byte{
 		"an unknown kind":  {9, 0, 1, 'r'},
 		"too many members": {kindCount, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 1, 'r'},
 		"not frames":       {kindMessage, 1, 1, 'r', 2, 'x', 'y'},
 	} {
 		if _, got, err := Parse(append(sample(), record...)); err == nil || len(got) != len(records) {
-			t.Errorf("%s: %d records, %v: want those in front of it, and an error", name, len(got), err)
+			t.Errorf("%s: %d records and error %v, want the records before it and an error", name, len(got), err)
 		}
 	}
 }
@@ -109,24 +109,26 @@ func FuzzEnvelope(f *testing.F) {
 			again = appendRecord(again, r)
 		}
 		if _, second, err := Parse(again); err != nil || len(second) != len(list) {
-			t.Errorf("written again: %d records of %d, %v", len(second), len(list), err)
+			t.Errorf("encoded and parsed again: %d records, want %d; %v", len(second), len(list), err)
 		}
 	})
 }
 
-var dawn = time.Unix(1_800_000_000, 0)
+var startTime = time.Unix(1_800_000_000, 0)
 
-// Orders that are in Redis with a time in milliseconds do not bar a user from
-// tokens to come.
-func TestAnOrderWithATimeInMilliseconds(t *testing.T) {
-	given := dawn.Add(-time.Minute)
+// The time of issue in a stored order may be in milliseconds, or impossible.
+// Milliseconds must be converted, and an impossible time read as now: as
+// seconds it would be far in the future, and revoke all later tokens of the
+// user.
+func TestOrderWithATimeInMilliseconds(t *testing.T) {
+	given := startTime.Add(-time.Minute)
 	for seconds, want := range map[int64]time.Time{
 		given.Unix():      given,
 		given.UnixMilli(): given,
-		1 << 62:           dawn,
+		1 << 62:           startTime,
 	} {
 		form := fmt.Appendf(nil, `{"user":"ann","iat":%d,"until":%d}`, seconds, given.Unix()+1000)
-		o, err := ParseOrder(form, dawn)
+		o, err := ParseOrder(form, startTime)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,15 +136,16 @@ func TestAnOrderWithATimeInMilliseconds(t *testing.T) {
 			t.Errorf("%s: issued %v, want %v", form, o.Issued, want)
 		}
 	}
-	if o, err := ParseOrder([]byte(`{"user":"ann"}`), dawn); err != nil || !o.Issued.IsZero() {
-		t.Errorf("issued %v, %v; want any time", o, err)
+	if o, err := ParseOrder([]byte(`{"user":"ann"}`), startTime); err != nil || !o.Issued.IsZero() {
+		t.Errorf("order %v, %v; want no time of issue", o, err)
 	}
 }
 
-// An id with half of a surrogate pair is the same on every node.
+// Texts with half of a surrogate pair, or with characters that JSON escapes,
+// must be the same after encoding and parsing.
 func TestOrdersKeepTheirTexts(t *testing.T) {
 	for _, text := range []string{"ann", "a\xed\xa0\xbd", "<\u2028>\"", "Zoë 😀"} {
-		got, err := ParseOrder([]byte(Order(&rooms.Order{User: text, TokenID: text, Reason: text, Until: time.Unix(1<<40, 0)})), dawn)
+		got, err := ParseOrder([]byte(Order(&rooms.Order{User: text, TokenID: text, Reason: text, Until: time.Unix(1<<40, 0)})), startTime)
 		if err != nil || got.User != text || got.TokenID != text || got.Reason != text {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
@@ -151,12 +154,12 @@ func TestOrdersKeepTheirTexts(t *testing.T) {
 
 func TestOrderRoundTrip(t *testing.T) {
 	want := rooms.Order{User: "ann", TokenID: "x", Issued: time.Unix(1e9, 0), Until: time.Unix(2e9, 0), Reason: "gone"}
-	if got, err := ParseOrder([]byte(Order(&want)), dawn); err != nil || *got != want {
+	if got, err := ParseOrder([]byte(Order(&want)), startTime); err != nil || *got != want {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 	for _, form := range []string{``, `{`, `[]`, `{}`, `{"reason":"for nobody"}`, `{"user":"ann","device":"phone"}`, `{"user":"ann"} {}`, `{"user":7}`} {
-		if o, err := ParseOrder([]byte(form), dawn); err == nil {
-			t.Errorf("%q was taken for %+v", form, o)
+		if o, err := ParseOrder([]byte(form), startTime); err == nil {
+			t.Errorf("%q was parsed as %+v, want an error", form, o)
 		}
 	}
 }
@@ -168,9 +171,9 @@ func TestLeaseRoundTrip(t *testing.T) {
 		}
 	}
 	if _, ok := ParseLease(""); ok {
-		t.Error("no lease was taken for one")
+		t.Error("an empty text was parsed as a lease, want none")
 	}
 	if got, ok := ParseLease("9 something new"); !ok || got.Registered {
-		t.Errorf("a lease of another version: %+v, %v: want a node that is there", got, ok)
+		t.Errorf("a lease of another version: %+v, %v, want a live node that has not registered", got, ok)
 	}
 }
