@@ -204,7 +204,6 @@ func (s *brokerServer) forget(l *brokerLink) {
 	if i := slices.Index(s.links, l); i >= 0 {
 		s.links = slices.Delete(s.links, i, i+1)
 		l.conn.Close()
-		s.flush() // the broker sends its deliveries to other consumers
 	}
 }
 

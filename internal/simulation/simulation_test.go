@@ -181,7 +181,6 @@ func TestRunsThatBrokeARuleKeepAllRules(t *testing.T) {
 		"seed=96001377 nodes=1 clients=2 rooms=2 span=15.019305552s plan=20.025740736s delays=24 faults=0 recovery=100 more=4 extra=4 log=redis skip=0,1,2,4,5,6,7,9,10,11,12,14,15,16,17",
 		"seed=96000603 nodes=1 clients=2 rooms=2 span=26.305467796s plan=35.073957062s delays=15 faults=0 extra=4 log=redis skip=0,1,3,4,5,6,7,8,9,10,12,13,14,15,16",
 		"seed=97000207 nodes=2 clients=5 rooms=2 span=27.617069237s plan=27.617069237s delays=3 faults=0 recovery=100 more=0 extra=2 log=redis-http presence=1 skip=0,1,2,3,4,6,7,9,10",
-		"seed=96001202 nodes=1 clients=2 rooms=2 span=27.024642635s plan=27.024642635s delays=57 faults=0 recovery=30 more=3 extra=4 log=redis skip=0,1,2,3,5,6,7,8,9,10,11,12,13,15,16",
 	} {
 		c, err := Parse(text)
 		if err != nil {
