@@ -133,6 +133,9 @@ func TestOutletResumesAfterRabbitMQWasKilled(t *testing.T) {
 	t.Parallel()
 	b := ownBroker(t)
 	queue := bound(t, b)
+	if err := b.Sync(); err != nil {
+		t.Fatal(err)
+	}
 	o := startOutlet(t, b)
 	n := 0
 	say := func(count int) {

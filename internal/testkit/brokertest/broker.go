@@ -165,6 +165,13 @@ func (b *Broker) end(signal syscall.Signal) {
 
 func (b *Broker) running() bool { return b.node.Process.Signal(syscall.Signal(0)) == nil }
 
+// Sync writes to disk what has been declared. RabbitMQ confirms a binding earlier,
+// and loses it if it is killed at once.
+func (b *Broker) Sync() error {
+	_, err := b.Ctl("eval", "catch mnesia:sync_log().")
+	return err
+}
+
 // Ctl runs rabbitmqctl on the node and returns what it prints.
 func (b *Broker) Ctl(args ...string) (string, error) {
 	cmd := exec.Command("/usr/lib/rabbitmq/bin/rabbitmqctl", append([]string{"--quiet"}, args...)...)

@@ -100,7 +100,10 @@ func (r *retries) try(c *recoveringClient, url string, most time.Duration) bool 
 	}
 	r.t.Cleanup(client.Kill)
 	if c.client = client; client.PID() != c.pid {
-		r.t.Fatal("the client was connected and not recovered")
+		said, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		e, err := client.Next(said)
+		r.t.Fatalf("the client with offset %q was connected to %s and not recovered: %v, %v", c.offset, url, e, err)
 	}
 	c.recovered = true
 	return true
