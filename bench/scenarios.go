@@ -84,7 +84,7 @@ var scenarios = []*scenario{
 		needs: canHandOver, long: true, once: true, usual: 15 * time.Minute, run: millionRealScenario,
 	},
 	{
-		name: "soak", about: "everything in turn for as long as -soak says",
+		name: "soak", about: "connect, chat, heartbeat and churn in turn for as long as -soak says",
 		long: true, once: true, run: soakScenario,
 	},
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/hometrip/gateway/bench/process"
 )
 
-// soakScenario goes round connect, chat, fan-out and churn until the time is
+// soakScenario repeats connect, chat, heartbeat and churn until the time is
 // over. Memory and descriptors are taken at the end of each round, when
 // everybody has gone: they must not grow.
 func soakScenario(t *trial) error {
@@ -51,7 +51,7 @@ func soakScenario(t *trial) error {
 	return nil
 }
 
-// soakRound is about half a minute of everything.
+// soakRound takes about half a minute.
 func (t *trial) soakRound(w *load.Client) (*load.Result, error) {
 	if err := t.chatRooms(w); err != nil {
 		return nil, err

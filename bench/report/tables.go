@@ -340,7 +340,7 @@ var tables = []table{
 	},
 	{
 		title: "Soak", scenario: "soak",
-		note: "Connect, chat, fan-out and churn in turn until the time is over. Memory at the end of the first and the last round.",
+		note: "Connect, chat, heartbeat and churn in turn until the time is over. Memory at the end of the first and the last round.",
 		columns: []column{
 			{"hours", "all", "hours", micros, false},
 			{"rounds", "all", "rounds", plain, false},
