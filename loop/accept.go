@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"encoding/binary"
 	"net"
 	"reflect"
 	"slices"
@@ -64,18 +65,17 @@ func tcpAddr(from *unix.RawSockaddrAny) *net.TCPAddr {
 	switch from.Addr.Family {
 	case unix.AF_INET:
 		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(from))
-		return &net.TCPAddr{IP: slices.Clone(a.Addr[:]), Port: hostOrder(a.Port)}
+		return &net.TCPAddr{IP: slices.Clone(a.Addr[:]), Port: hostOrder(&a.Port)}
 	case unix.AF_INET6:
 		a := (*unix.RawSockaddrInet6)(unsafe.Pointer(from))
-		return &net.TCPAddr{IP: slices.Clone(a.Addr[:]), Port: hostOrder(a.Port)}
+		return &net.TCPAddr{IP: slices.Clone(a.Addr[:]), Port: hostOrder(&a.Port)}
 	}
 	return &net.TCPAddr{}
 }
 
 // hostOrder returns a port that is in network order.
-func hostOrder(port uint16) int {
-	b := (*[2]byte)(unsafe.Pointer(&port))
-	return int(b[0])<<8 | int(b[1])
+func hostOrder(port *uint16) int {
+	return int(binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(port))[:]))
 }
 
 // listenerOf returns the descriptor of a loop's listener. -1, of which accept4

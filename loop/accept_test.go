@@ -78,6 +78,17 @@ func (c waiter) reset() {
 	c.Close()
 }
 
+// wantServed has clients send a handshake each and checks that it is answered.
+// They are the first, first+1 … client of the test.
+func wantServed(t *testing.T, first int, clients []waiter) {
+	t.Helper()
+	for i, c := range clients {
+		if got := c.ask(); got != "200" {
+			t.Errorf("client %d: status %q, want 200", first+i, got)
+		}
+	}
+}
+
 // ask sends a handshake and returns the status of the answer, "" if the
 // connection ends without one.
 func (c waiter) ask() (status string) {
@@ -107,11 +118,7 @@ func TestBurstOfConnectionsIsAcceptedInBatches(t *testing.T) {
 			t.Errorf("%d connections accepted in one turn, want %d", n, acceptBatch)
 		}
 	})
-	for i, c := range all {
-		if got := c.ask(); got != "200" {
-			t.Fatalf("client %d: status %q, want 200", i, got)
-		}
-	}
+	wantServed(t, 0, all)
 }
 
 // More clients than MaxConnections connect at once. Those beyond the limit must
@@ -148,16 +155,10 @@ func TestBurstOfConnectionsWithResets(t *testing.T) {
 	})
 	testkit.Await(t, "the other connections to be counted", func() bool { return s.conns.Load() == clients/2 })
 	for i := 1; i < clients; i += 2 {
-		if got := all[i].ask(); got != "200" {
-			t.Errorf("client %d: status %q, want 200", i, got)
-		}
+		wantServed(t, i, all[i:i+1])
 	}
 	all = append(all, dialWaiting(t, s, clients/2, func(*worker, []waiter) {})...)
-	for i, c := range all[clients:] {
-		if got := c.ask(); got != "200" {
-			t.Errorf("client %d, within the limit: status %q, want 200", clients+i, got)
-		}
-	}
+	wantServed(t, clients, all[clients:])
 }
 
 // Accepting a connection panics. It must be closed and not be counted, and the
@@ -185,11 +186,7 @@ func TestPanicDuringAcceptEndsThatConnectionOnly(t *testing.T) {
 			t.Errorf("%d connections accepted in one turn after the panic, want %d", n, clients)
 		}
 	})
-	for i, c := range all {
-		if got := c.ask(); got != "200" {
-			t.Errorf("client %d after the panic: status %q, want 200", i, got)
-		}
-	}
+	wantServed(t, 0, all)
 }
 
 // Registering a connection of another process must not accept a batch of
@@ -205,11 +202,7 @@ func TestRegisterAcceptsNoOtherConnections(t *testing.T) {
 			t.Errorf("%d connections after one was registered, want 1", n)
 		}
 	})
-	for i, c := range all {
-		if got := c.ask(); got != "200" {
-			t.Errorf("client %d: status %q, want 200", i, got)
-		}
-	}
+	wantServed(t, 0, all)
 }
 
 // Some connections are accepted before a hand-over, and some are in the
@@ -235,11 +228,7 @@ func TestBurstOfConnectionsIsHandedOver(t *testing.T) {
 		all = append(all, waiter{t, c})
 	}
 	takeWith(t, f, loops, to, to.Fresh)
-	for i, c := range all {
-		if got := c.ask(); got != "200" {
-			t.Errorf("client %d: status %q, want 200", i, got)
-		}
-	}
+	wantServed(t, 0, all)
 	if a, b := from.Stats(), to.Stats(); a.Connections != 0 || a.Accepted != before || b.Connections != before+during {
 		t.Errorf("the old process has %d connections and has served %d, the new one has %d; want 0, %d and %d",
 			a.Connections, a.Accepted, b.Connections, before, before+during)

@@ -70,9 +70,9 @@ type Authenticator interface {
 	// Authenticate verifies token as of now and calls done once; a second call
 	// may count for another client's token. It never blocks: it calls done
 	// before it returns, or later from another goroutine. token is valid until
-	// it returns.
-	// Clients are sent the error's text after "Authentication error: ". The
-	// error is, or wraps, ErrBusy if the token could not be verified.
+	// it returns. Clients are sent the error's text after "Authentication
+	// error: ". The error is, or wraps, ErrBusy if the token could not be
+	// verified.
 	Authenticate(token []byte, from Presenter, now time.Time, done func(Identity, error))
 }
 

@@ -199,7 +199,6 @@ func (r *Reader) probed(info Info, now time.Time) {
 func (r *Reader) wentBack() {
 	r.do(Output{Kind: Gap, From: r.last, Position: r.last})
 	r.leave(r.identity, Start{From: FromNext, Renew: r.identity})
-	r.missed = true
 }
 
 // otherLog begins to read a log with another identity, from its beginning: it
@@ -220,7 +219,6 @@ func (r *Reader) otherLog(info Info) {
 	switch {
 	case back:
 		r.leave(info.Identity, Start{From: FromNext, Renew: info.Identity})
-		r.missed = true
 	case info.Older:
 		r.leave(info.Identity, Start{From: FromNext})
 	default:
@@ -236,7 +234,8 @@ func (r *Reader) leave(identity string, at Start) {
 			r.former = r.former[1:]
 		}
 	}
-	r.identity, r.start, r.opened, r.missed = identity, at, time.Time{}, false
+	r.identity, r.start, r.opened = identity, at, time.Time{}
+	r.missed = at.Renew != "" // entries can be added until the log is renewed
 	r.whole = at.From == FromFirst
 	r.phase = PhaseDraining
 	r.drained()

@@ -67,13 +67,33 @@ func reading(t *testing.T) *readerDriver {
 	return d
 }
 
-// reopen closes the log and opens it again, with this identity.
-func (d *readerDriver) reopen(identity string, want ...string) {
+// retry closes the log and waits for the end of the pause. want is where the
+// reader then opens the log.
+func (d *readerDriver) retry(want string) {
 	d.t.Helper()
 	d.step(Input{Kind: Closed})
 	d.now = d.reader.Deadline()
-	d.step(Input{Kind: Tick}, "open at position 7, window 10")
+	d.step(Input{Kind: Tick}, want)
+}
+
+// reopen closes the log and opens it again, with this identity.
+func (d *readerDriver) reopen(identity string, want ...string) {
+	d.t.Helper()
+	d.retry("open at position 7, window 10")
 	d.opened(identity, 0, want...)
+}
+
+// wantRenewal checks that the reader wants to renew a log, and reads the new log
+// from its first entry.
+func (d *readerDriver) wantRenewal(of, identity string) {
+	d.t.Helper()
+	if d.start.Renew != of {
+		d.t.Errorf("the reader wants to renew log %q, want %q", d.start.Renew, of)
+	}
+	d.step(Input{Kind: Opened, Info: Info{Identity: identity, Behind: 1, End: 1, Renewed: true}},
+		"gap 1 to 1", "other log 0", "open at first 0, window 10")
+	d.opened(identity, 0)
+	d.takeEntry(1)
 }
 
 func (d *readerDriver) wantPhase(want Phase) {
@@ -168,9 +188,7 @@ func TestRemovedEntriesAreAGap(t *testing.T) {
 	d := reading(t)
 	d.step(Input{Kind: Delivered, Entry: entry(11)}, "gap 8 to 10", "hand 11")
 	d.step(Input{Kind: Taken})
-	d.step(Input{Kind: Closed})
-	d.now = d.reader.Deadline()
-	d.step(Input{Kind: Tick}, "open at position 11, window 10")
+	d.retry("open at position 11, window 10")
 	d.opened("a", 0)
 	d.step(Input{Kind: Delivered, Entry: entry(14)}, "gap 12 to 13", "hand 14")
 }
@@ -206,9 +224,7 @@ func TestEntriesOfTheOldLogAreHandedOverFirst(t *testing.T) {
 // its first entry.
 func TestAnotherButOlderLogIsReadFromItsEnd(t *testing.T) {
 	d := reading(t)
-	d.step(Input{Kind: Closed})
-	d.now = d.reader.Deadline()
-	d.step(Input{Kind: Tick}, "open at position 7, window 10")
+	d.retry("open at position 7, window 10")
 	d.step(Input{Kind: Opened, Info: Info{Identity: "b", Older: true}}, "other log 0", "open at next 0, window 10")
 }
 
@@ -250,16 +266,9 @@ func TestALogWithoutItsLastEntriesCountsAsAnotherLog(t *testing.T) {
 // the log renewed with another identity.
 func TestALogThatEndsTooEarlyIsRenewed(t *testing.T) {
 	d := reading(t)
-	d.step(Input{Kind: Closed})
-	d.now = d.reader.Deadline()
-	d.step(Input{Kind: Tick}, "open at position 7, window 10")
+	d.retry("open at position 7, window 10")
 	d.step(Input{Kind: Opened, Info: Info{Identity: "a", End: 6}}, "gap 7 to 7", "other log 0", "open at next 0, window 10")
-	if d.start.Renew != "a" {
-		t.Errorf("the reader wants to renew log %q, want a", d.start.Renew)
-	}
-	d.step(Input{Kind: Opened, Info: Info{Identity: "b", Behind: 1, End: 1, Renewed: true}}, "gap 1 to 1", "other log 0", "open at first 0, window 10")
-	d.opened("b", 0)
-	d.takeEntry(1)
+	d.wantRenewal("a", "b")
 }
 
 // A log has lost entries and cannot be opened again at once. What is added to it until
@@ -268,13 +277,9 @@ func TestALogThatEndsTooEarlyIsRenewed(t *testing.T) {
 func TestEntriesAddedBeforeALogThatWentBackIsOpenAreAGap(t *testing.T) {
 	wentBack := func(t *testing.T) *readerDriver {
 		d := reading(t)
-		d.step(Input{Kind: Closed})
-		d.now = d.reader.Deadline()
-		d.step(Input{Kind: Tick}, "open at position 7, window 10")
+		d.retry("open at position 7, window 10")
 		d.step(Input{Kind: Opened, Info: Info{Identity: "a", End: 3}}, "gap 7 to 7", "other log 0", "open at next 0, window 10")
-		d.step(Input{Kind: Closed}) // Redis cannot give it another identity
-		d.now = d.reader.Deadline()
-		d.step(Input{Kind: Tick}, "open at next 0, window 10")
+		d.retry("open at next 0, window 10") // Redis cannot give it another identity
 		return d
 	}
 	t.Run("when it has another identity", func(t *testing.T) {
@@ -288,9 +293,7 @@ func TestEntriesAddedBeforeALogThatWentBackIsOpenAreAGap(t *testing.T) {
 		d := wentBack(t)
 		d.opened("a", 5, "gap 5 to 5")
 		d.takeEntry(6)
-		d.step(Input{Kind: Closed})
-		d.now = d.reader.Deadline()
-		d.step(Input{Kind: Tick}, "open at position 6, window 10")
+		d.retry("open at position 6, window 10")
 		d.opened("a", 0) // reported once
 	})
 }
@@ -305,21 +308,14 @@ func TestALogThatComesBackIsRenewed(t *testing.T) {
 		d.takeEntry(p)
 	}
 	d.reopen("a", "gap 7 to 7", "other log 0", "open at next 0, window 10")
-	if d.start.Renew != "a" {
-		t.Errorf("the reader asks for the log %q to be renewed, want \"a\"", d.start.Renew)
-	}
-	d.step(Input{Kind: Opened, Info: Info{Identity: "c", Behind: 1, End: 1, Renewed: true}}, "gap 1 to 1", "other log 0", "open at first 0, window 10")
-	d.opened("c", 0)
-	d.takeEntry(1)
+	d.wantRenewal("a", "c")
 }
 
 // Another node has renewed the log with another identity. The reader reports a gap,
 // because it may have read entries that the log has lost.
 func TestALogRenewedByOthersIsAGap(t *testing.T) {
 	d := reading(t)
-	d.step(Input{Kind: Closed})
-	d.now = d.reader.Deadline()
-	d.step(Input{Kind: Tick}, "open at position 7, window 10")
+	d.retry("open at position 7, window 10")
 	d.step(Input{Kind: Opened, Info: Info{Identity: "b", End: 3, Renewed: true}}, "gap 7 to 7", "other log 0", "open at first 0, window 10")
 }
 
@@ -338,9 +334,7 @@ func TestALogIsVerifiedByTheEntryBeforeTheFirstOneRead(t *testing.T) {
 	d.step(Input{Kind: Begin}, "open at next 0, window 10")
 	d.opened("a", 7)
 	d.step(Input{Kind: Delivered, Entry: entry(7)}, "credit 7")
-	d.step(Input{Kind: Closed})
-	d.now = d.reader.Deadline()
-	d.step(Input{Kind: Tick}, "open at position 7, window 10")
+	d.retry("open at position 7, window 10")
 	d.opened("a", 0)
 	d.wantPhase(PhaseVerifying)
 	other := entry(7)
@@ -387,9 +381,7 @@ func TestAReconnectBeforeThePositionIsKnownIsAGap(t *testing.T) {
 	d := newReaderDriver(t)
 	reopen := func() {
 		t.Helper()
-		d.step(Input{Kind: Closed})
-		d.now = d.reader.Deadline()
-		d.step(Input{Kind: Tick}, "open at next 0, window 10")
+		d.retry("open at next 0, window 10")
 	}
 	d.step(Input{Kind: Begin}, "open at next 0, window 10")
 	reopen() // no entries are expected yet
